@@ -1,0 +1,1 @@
+"""Models x backends x pools: run, compare, report."""

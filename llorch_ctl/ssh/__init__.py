@@ -1,0 +1,1 @@
+"""SSH connections to pools: the only importer of paramiko."""

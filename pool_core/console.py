@@ -1,0 +1,122 @@
+"""The one place that prints: data to stdout, everything about it to stderr.
+
+A command hands over data and a view of it; the mode decides whether a person sees a rich table or
+a program sees JSON lines that end in exactly one `result` or `error`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, TextIO, TypeVar
+
+from pool_core.errors import LlorchError
+from pool_core.events import (
+    Error,
+    Event,
+    Heartbeat,
+    Hello,
+    Log,
+    Progress,
+    Result,
+    State,
+    Warning,
+    to_json,
+)
+
+T = TypeVar("T")
+View = Callable[[dict[str, Any]], Iterable[Any]]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """Text from elsewhere, made safe for a terminal: control and bidi characters are shown."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class Console:
+    """Renders events and results in one of two modes: for a person, or as JSON lines."""
+
+    def __init__(self, *, json_lines: bool = False, out: TextIO | None = None) -> None:
+        self.json_lines = json_lines
+        self._out = out or sys.stdout
+
+    def run(self, work: Generator[Event, None, T]) -> T:
+        """Drive `work`, showing its events as they come, and return what it returns."""
+        if self.json_lines:
+            return self._relay(work)
+        from pool_core.live import LiveView  # rich is slow to import; only people need it
+
+        with LiveView() as view:
+            while True:
+                try:
+                    view.show(next(work))
+                except StopIteration as stop:
+                    result: T = stop.value
+                    return result
+
+    def _relay(self, work: Generator[Event, None, T]) -> T:
+        while True:
+            try:
+                self.emit(next(work))
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+
+    def emit(self, event: Event) -> None:
+        """Write one event as a JSON line."""
+        self._out.write(to_json(event) + "\n")
+        self._out.flush()
+
+    def result(self, data: dict[str, Any], view: View | None = None, *, ok: bool = True) -> None:
+        """Show the outcome. `view` yields rich renderables for a person; None prints nothing."""
+        if self.json_lines:
+            self.emit(Result(ok, data))
+        elif view is not None:
+            self.print(*view(data))
+
+    def print(self, *renderables: Any) -> None:
+        """Print rich renderables on stdout, for a person."""
+        console = make_rich(self._out)
+        for renderable in renderables:
+            console.print(renderable)
+
+    def note(self, text: str, style: str = "dim") -> None:
+        """Say something beside the data: on stderr, and not at all in JSON mode."""
+        if not self.json_lines:
+            make_rich(sys.stderr).print(plain(text), style=style, markup=False, highlight=False)
+
+    def error(self, error: LlorchError, prefix: str = "") -> None:
+        """The last word of a failed command: one line, the remedy last."""
+        if self.json_lines:
+            self.emit(Error.of(error))
+            return
+        console = make_rich(sys.stderr)
+        console.print("error:", style="bold red", end=" ", highlight=False)
+        console.print(plain(prefix + str(error)), markup=False, highlight=False, soft_wrap=True)
+
+
+def make_rich(file: TextIO) -> Any:
+    """A rich console on `file`; when piped it neither wraps tables to 80 nor adds colour."""
+    from rich.console import Console as RichConsole
+
+    width = None if file.isatty() else 200
+    return RichConsole(file=file, width=width, highlight=False, emoji=False)
+
+
+def describe(event: Event) -> str:
+    """One plain line about an event, for logs and for output that is not a terminal."""
+    match event:
+        case Progress(task=task, done=done, total=total, unit=unit):
+            share = f"{100 * done / total:.0f}%" if total else f"{done:g} {unit}"
+            return f"{task}: {share}"
+        case State(subject=subject, state=state, detail=detail):
+            return f"{subject}: {state}" + (f" ({detail})" if detail else "")
+        case Log(msg=msg, source=source):
+            return f"{source}: {msg}" if source else msg
+        case Warning(msg=msg):
+            return f"warning: {msg}"
+        case Hello() | Heartbeat() | Result() | Error():
+            return ""

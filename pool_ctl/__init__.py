@@ -1,0 +1,1 @@
+"""`llorch-pool`: the local command line of one pool, a thin face of pool_core."""

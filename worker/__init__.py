@@ -1,0 +1,1 @@
+"""`llorch-worker`: one HTTP daemon running one model on one backend."""

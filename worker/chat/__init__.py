@@ -1,0 +1,1 @@
+"""Chat templates: from messages to the prompt a model was trained on."""

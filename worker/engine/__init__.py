@@ -1,0 +1,1 @@
+"""The engine: pure Python, knows llama.cpp only through the ModelRunner protocol."""
