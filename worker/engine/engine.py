@@ -1,0 +1,100 @@
+"""The engine: admit, schedule, decode, update, retire."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from worker.engine.batch import Batch
+from worker.engine.events import EngineEvent
+from worker.engine.request import GenerateRequest
+from worker.engine.runner import ModelRunner, RunnerError
+from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import Sequence
+from worker.engine.slots import CELLS_PER_BLOCK, SlotPool
+from worker.engine.stats import EngineStats, Totals
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Generates for many requests at once on one model. Lives in one thread.
+
+    Every request that was added ends in exactly one Finished or Failed, which `step`, `cancel` or
+    `fail_all` returns.
+    """
+
+    def __init__(
+        self, runner: ModelRunner, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._runner = runner
+        self._clock = clock
+        self._pool = SlotPool(runner.num_slots, runner.num_cells)
+        self._scheduler = Scheduler(self._pool, runner.max_batch_tokens)
+        self._totals = Totals()
+        total_cells = self._pool.total_blocks * CELLS_PER_BLOCK
+        self.max_sequence_tokens = min(total_cells, runner.info.context_length)
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work
+
+    def add(self, request: GenerateRequest) -> list[EngineEvent]:
+        """Queue it. The caller has checked that the prompt fits and the id is not in use."""
+        vocab, room = self._runner.vocab, self.max_sequence_tokens
+        self._scheduler.add(Sequence(request, vocab, room, self._clock()))
+        self._totals.requests += 1
+        return []
+
+    def cancel(self, request_id: str) -> list[EngineEvent]:
+        """End a request now and free its slot; nothing when it has ended already."""
+        return self._settle(self._scheduler.cancel(request_id, self._clock()))
+
+    def step(self) -> list[EngineEvent]:
+        """Let everyone who runs go on by a token, or by a piece of their prompt."""
+        for seq in self._scheduler.admit(self._clock()):
+            self._runner.start(seq.slot, seq.request)
+        events: list[EngineEvent] = []
+        for batch in self._scheduler.schedule():
+            events += self._compute(batch)
+        self._totals.steps += 1
+        return self._settle(events)
+
+    def fail_all(self, code: str, message: str) -> list[EngineEvent]:
+        """End everything, running or waiting, after an error nobody foresaw."""
+        events = self._settle(self._scheduler.fail_all(code, message))
+        self._runner.clear()
+        return events
+
+    def stats(self) -> EngineStats:
+        totals = self._totals
+        return EngineStats(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            slots=self._pool.num_slots,
+            cells_used=self._pool.used_blocks * CELLS_PER_BLOCK,
+            cells_total=self._pool.total_blocks * CELLS_PER_BLOCK,
+            steps_total=totals.steps,
+            requests_total=totals.requests,
+            failed_total=totals.failed,
+            cancelled_total=totals.cancelled,
+            prompt_tokens_total=totals.prompt_tokens,
+            tokens_total=totals.tokens,
+        )
+
+    def _compute(self, batch: Batch) -> list[EngineEvent]:
+        """Decode and sample one batch. An error ends its sequences and nobody else's."""
+        try:
+            samples = self._runner.decode(batch)
+        except RunnerError as error:
+            log.error("a batch of %d sequences failed: %s", len(batch.items), error)
+            return self._scheduler.fail(batch, error.code, str(error), retriable=error.retriable)
+        return self._scheduler.update(batch, samples, self._clock())
+
+    def _settle(self, events: list[EngineEvent]) -> list[EngineEvent]:
+        """Give back the slots of those that ended, and count them."""
+        for slot in self._scheduler.retire():
+            self._runner.release(slot)
+        self._totals.count(events)
+        return events

@@ -1,0 +1,176 @@
+"""The one thread that touches the Engine, and the bridge from it to asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from worker.engine.engine import Engine
+from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
+from worker.engine.events import EngineEvent, Failed, Finished, TokenEvent
+from worker.engine.request import GenerateRequest
+from worker.engine.runner import ModelRunner
+from worker.engine.stats import EngineStats
+from worker.engine.stream import EventBuffer, Generation
+
+log = logging.getLogger(__name__)
+
+Command = Callable[[Engine], list[EngineEvent]]
+
+
+class EngineLoop:
+    """Owns an Engine in a thread of its own; others post commands and are sent events.
+
+    `publish` is called in that thread, once for each step that has events.
+    """
+
+    def __init__(self, engine: Engine, publish: Callable[[list[EngineEvent]], None]) -> None:
+        self._engine = engine
+        self._publish = publish
+        self._inbox: deque[Command] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.stats = engine.stats()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def post(self, command: Command) -> None:
+        """Have the engine's thread do this before its next step. From any thread."""
+        with self._wake:
+            self._inbox.append(command)
+            self._wake.notify()
+
+    def stop(self) -> None:
+        """End the thread after the step it is in. Blocks until it has ended."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (commands := self._next_commands()) is not None:
+            events: list[EngineEvent] = []
+            try:
+                for command in commands:
+                    events += command(self._engine)
+                if self._engine.has_work:
+                    events += self._engine.step()
+            except Exception as error:  # a bug must not leave requests without their end
+                log.exception("the engine's step failed")
+                events += self._engine.fail_all("INTERNAL", f"{type(error).__name__}: {error}")
+            self.stats = self._engine.stats()
+            if events:
+                self._publish(events)
+
+    def _next_commands(self) -> list[Command] | None:
+        """What was posted, waiting for something to do; None when it is time to end."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or self._inbox or self._engine.has_work)
+            if self._stopping and not self._inbox:
+                return None
+            commands = list(self._inbox)
+            self._inbox.clear()
+            return commands
+
+
+class AsyncEngine:
+    """Generates for asyncio. Its methods belong to the event loop in which `start` was called."""
+
+    def __init__(
+        self, runner: ModelRunner, *, max_waiting: int = 64, max_buffered_events: int = 4096
+    ) -> None:
+        engine = Engine(runner)
+        self.max_sequence_tokens = engine.max_sequence_tokens
+        self.max_prompt_tokens = engine.max_sequence_tokens - 1
+        self._thread = EngineLoop(engine, self._publish)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._num_slots = runner.num_slots
+        self._max_in_flight = runner.num_slots + max_waiting
+        self._max_buffered_events = max_buffered_events
+        self._buffers: dict[str, EventBuffer] = {}
+        self._is_accepting = False
+        self._is_idle = asyncio.Event()
+        self._mean_request_s = 1.0
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_accepting = True
+        self._is_idle.set()
+        self._thread.start()
+
+    async def stop(self, drain_s: float = 10.0) -> None:
+        """Refuse new requests, let those in flight end, cancel what has not after `drain_s`."""
+        self._is_accepting = False
+        try:
+            await asyncio.wait_for(self._is_idle.wait(), drain_s)
+        except TimeoutError:
+            for request_id in self._buffers:
+                self.cancel(request_id)
+            await self._is_idle.wait()
+        await asyncio.to_thread(self._thread.stop)
+
+    def generate(self, request: GenerateRequest) -> Generation:
+        """Queue the request; its events come from the iterator, the last of them terminal.
+
+        Raises EngineStopped, PromptTooLong or EngineBusy at once. Closing the iterator cancels.
+        """
+        self._check(request)
+        buffer = self._buffers[request.request_id] = EventBuffer(self._max_buffered_events)
+        self._is_idle.clear()
+        self._thread.post(lambda engine: engine.add(request))
+        return Generation(request.request_id, buffer, self.cancel)
+
+    def cancel(self, request_id: str) -> bool:
+        """Have it end with Finished(CANCELLED) before the next step; False if it is not known."""
+        if request_id not in self._buffers:
+            return False
+        self._thread.post(lambda engine: engine.cancel(request_id))
+        return True
+
+    def stats(self) -> EngineStats:
+        return self._thread.stats
+
+    def _check(self, request: GenerateRequest) -> None:
+        if not self._is_accepting:
+            raise EngineStopped
+        if not 0 < len(request.prompt) <= self.max_prompt_tokens:
+            raise PromptTooLong(len(request.prompt), self.max_prompt_tokens)
+        if len(self._buffers) >= self._max_in_flight:
+            raise EngineBusy(len(self._buffers), self._retry_after_s())
+        assert request.request_id not in self._buffers, "request ids are unique"
+
+    def _retry_after_s(self) -> int:
+        """When the queue is likely to have moved by as many requests as run at once."""
+        return min(60, max(1, math.ceil(self._mean_request_s)))
+
+    def _publish(self, events: list[EngineEvent]) -> None:
+        """Called by the engine's thread: one crossing for all events of a step."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, events)
+        except RuntimeError:  # the event loop is closed: nobody is left to read
+            log.warning("%d events have no reader", len(events))
+
+    def _deliver(self, events: list[EngineEvent]) -> None:
+        for event in events:
+            buffer = self._buffers[event.request_id]
+            buffer.put(event)
+            if not isinstance(event, TokenEvent):
+                self._end(event)
+            elif buffer.has_overflown:
+                self.cancel(event.request_id)
+        if not self._buffers:
+            self._is_idle.set()
+
+    def _end(self, event: Finished | Failed) -> None:
+        del self._buffers[event.request_id]
+        if isinstance(event, Finished):
+            t = event.timings
+            took = t.queued_s + t.prefill_s + t.decode_s
+            self._mean_request_s += 0.1 * (took - self._mean_request_s)
