@@ -41,11 +41,11 @@ class Pipe(Protocol):
     `read` and `read_errors` are each used by one thread, the rest by any.
     """
 
-    def read(self, timeout: float) -> bytes | None:
-        """Bytes of stdout; b"" at its end, None when none came in `timeout` seconds."""
+    def read(self) -> bytes | None:
+        """Bytes of stdout; b"" at its end, None when none came for half a second."""
         ...
 
-    def read_errors(self, timeout: float) -> bytes | None:
+    def read_errors(self) -> bytes | None:
         """The same for stderr."""
         ...
 
@@ -124,7 +124,7 @@ class AgentCall:
     def _read_lines(self) -> None:
         pulse_at = time.monotonic() + self._patience.pulse
         while not self._closing.is_set():
-            data = self._pipe.read(timeout=min(0.5, self._patience.pulse))
+            data = self._pipe.read()
             if data:
                 self._heard_at = time.monotonic()
                 for line in self._splitter.feed(data):
@@ -139,7 +139,7 @@ class AgentCall:
     def _read_errors(self) -> None:
         splitter = LineSplitter(limit=4096)
         while not self._closing.is_set():
-            data = self._pipe.read_errors(timeout=0.5)
+            data = self._pipe.read_errors()
             if data == b"":
                 return
             for line in splitter.feed(data or b""):
@@ -262,10 +262,11 @@ class AgentCall:
         said = self._last_words()
         quote = f': "{said}"' if said else ""
         if self._hello is not None:
-            if status is None or status == -1:
+            if status is None:
                 return Lost(self._pool, f"connection lost after event {self._num_events}")
-            how = f"status {status}" if status >= 0 else f"signal {-status}"
-            return Lost(self._pool, f"llorch-pool ended with {how} and no answer{quote}")
+            if status < 0:
+                return Lost(self._pool, f"llorch-pool was killed on its way{quote}")
+            return Lost(self._pool, f"llorch-pool ended with status {status} and no answer{quote}")
         if status == 127 or NOT_INSTALLED in self._errors:
             return NoAgent(
                 self._pool,
@@ -275,7 +276,7 @@ class AgentCall:
             )
         if status == 126:
             return NoAgent(self._pool, f"llorch-pool cannot be executed{quote}")
-        if status is None or status == -1:
+        if status is None:
             return Lost(self._pool, f"connection lost before llorch-pool answered{quote}")
         return NoAgent(
             self._pool,

@@ -24,6 +24,7 @@ from pool_core.events import Event
 from pool_core.files import clear_os_errors
 from pool_core.home import Home
 
+_READ_MS = 500
 _STOP_S = 5.0
 
 
@@ -41,11 +42,11 @@ class ProcessPipe:
         )
         self._write_lock = threading.Lock()
 
-    def read(self, timeout: float) -> bytes | None:
-        return _read_some(self._process.stdout, timeout)
+    def read(self) -> bytes | None:
+        return _read_some(self._process.stdout)
 
-    def read_errors(self, timeout: float) -> bytes | None:
-        return _read_some(self._process.stderr, timeout)
+    def read_errors(self) -> bytes | None:
+        return _read_some(self._process.stderr)
 
     def write(self, data: bytes) -> None:
         stream = self._process.stdin
@@ -78,12 +79,12 @@ class ProcessPipe:
                 stream.close()
 
 
-def _read_some(stream: IO[bytes] | None, timeout: float) -> bytes | None:
+def _read_some(stream: IO[bytes] | None) -> bytes | None:
     if stream is None or stream.closed:
         return b""
     poll = select.poll()  # select() fails on descriptors over 1023
     poll.register(stream, select.POLLIN)
-    if not poll.poll(timeout * 1000):
+    if not poll.poll(_READ_MS):
         return None
     return os.read(stream.fileno(), 65536)
 
