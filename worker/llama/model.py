@@ -1,0 +1,77 @@
+"""A loaded GGUF model."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from llama_cpp import llama_cpp as C
+
+from worker.llama.devices import Device
+from worker.llama.options import LoadOptions
+from worker.llama.vocab import LlamaVocab
+
+
+class Model:
+    """Owns one llama_model. Weights only: contexts hold everything that changes."""
+
+    def __init__(self, handle: C.llama_model_p) -> None:
+        self.handle = handle
+        self.vocab = LlamaVocab(handle)
+
+    @classmethod
+    def load(
+        cls, options: LoadOptions, devices: list[Device], on_progress: Callable[[float], None]
+    ) -> Model | None:
+        """Load with all layers on the devices, or on the CPU when there are none.
+
+        None when llama.cpp refuses the file; its log says why.
+        """
+        params = C.llama_model_default_params()
+        params.n_gpu_layers = -1 if devices else 0
+        handles = (ctypes.c_void_p * (len(devices) + 1))(*[d.handle for d in devices], None)
+        params.devices = ctypes.cast(handles, ctypes.c_void_p)
+
+        def report(share: float, _: object) -> bool:
+            on_progress(share)
+            return True
+
+        callback = C.llama_progress_callback(report)  # kept: C holds only its address
+        params.progress_callback = callback
+        handle = C.llama_model_load_from_file(str(options.model_path).encode(), params)
+        return None if handle is None else cls(handle)
+
+    def meta(self, key: str) -> str:
+        """A value of the file's metadata as text; "" when it has none."""
+        buffer = ctypes.create_string_buffer(1024)
+        size = C.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if size >= 0 else ""
+
+    @property
+    def context_length(self) -> int:
+        return int(C.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def num_layers(self) -> int:
+        return int(C.llama_model_n_layer(self.handle))
+
+    @property
+    def size_bytes(self) -> int:
+        return int(C.llama_model_size(self.handle))
+
+    @property
+    def num_parameters(self) -> int:
+        return int(C.llama_model_n_params(self.handle))
+
+    @property
+    def quantization(self) -> str:
+        name: bytes = C.llama_ftype_name(C.llama_model_ftype(self.handle))
+        return name.decode()
+
+    @property
+    def chat_template(self) -> str | None:
+        text = C.llama_model_chat_template(self.handle, None)
+        return None if text is None else text.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        C.llama_model_free(self.handle)
