@@ -1,0 +1,106 @@
+"""`POST /execute`: a raw prompt, answered as a stream without clock values; and `POST /cancel`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from worker.api.body import read_body
+from worker.api.deps import ModelDep, ServiceDep
+from worker.api.generate import start_generation
+from worker.api.schemas.execute import CancelRequest, ExecuteRequest
+from worker.api.service import Jobs
+from worker.api.sse import EventStream, encode, json_logprob
+from worker.engine.events import EngineEvent, Failed, Finished, Timings, TokenEvent
+from worker.engine.stream import Generation
+from worker.log import request_id
+
+router = APIRouter()
+Record = dict[str, Any]
+
+
+@router.post("/execute")
+async def execute(request: Request, service: ServiceDep, model: ModelDep) -> EventStream:
+    body = await read_body(request, ExecuteRequest)
+    generation = await start_generation(
+        model, body.prompt, body.sampling(), reproducible=body.reproducible, field="prompt"
+    )
+    return EventStream(_stream(body, generation, service.jobs))
+
+
+@router.post("/cancel")
+async def cancel(request: Request, service: ServiceDep, model: ModelDep) -> dict[str, int]:
+    body = await read_body(request, CancelRequest)
+    ids = service.jobs.request_ids(body.job_id)
+    return {"cancelled": sum(model.engine.cancel(name) for name in ids)}
+
+
+async def _stream(
+    body: ExecuteRequest, generation: Generation, jobs: Jobs
+) -> AsyncGenerator[bytes, None]:
+    with jobs.running(body.job_id, generation.request_id):
+        async with aclosing(generation):
+            yield encode({"type": "started", "job_id": body.job_id})
+            async for event in generation:
+                for record in _records(event, with_metrics=body.metrics):
+                    yield encode(record)
+
+
+def _records(event: EngineEvent, *, with_metrics: bool) -> Iterator[Record]:
+    match event:
+        case TokenEvent():
+            yield _token(event)
+        case Finished(text=text, timings=timings):
+            if text:  # held back until it was certain that no stop string follows
+                yield {"type": "token", "t": text, "i": timings.completion_tokens}
+            if with_metrics:
+                yield _metrics(timings)
+            yield {
+                "type": "end",
+                "tokens_out": timings.completion_tokens,
+                "stop_reason": event.reason,
+            }
+        case Failed():
+            yield {
+                "type": "error",
+                "code": event.code,
+                "message": event.message,
+                "retriable": event.retriable,
+                "request_id": request_id.get(),
+            }
+
+
+def _token(event: TokenEvent) -> Record:
+    """One for each sampled token; its text is empty while a character is incomplete."""
+    record: Record = {"type": "token", "t": event.text, "i": event.index}
+    if event.logprob is not None:
+        record |= {"id": event.token_id, "logprob": json_logprob(event.logprob)}
+        record["top_logprobs"] = [
+            {
+                "id": top.token_id,
+                "t": top.raw.decode(errors="replace"),
+                "logprob": json_logprob(top.logprob),
+            }
+            for top in event.top_logprobs
+        ]
+    return record
+
+
+def _metrics(timings: Timings) -> Record:
+    """Seconds and tokens; the rate is that of the tokens after the first."""
+    later = max(0, timings.completion_tokens - 1)
+    return {
+        "type": "metrics",
+        "queued_s": round(timings.queued_s, 6),
+        "prefill_s": round(timings.prefill_s, 6),
+        "decode_s": round(timings.decode_s, 6),
+        "ttft_s": round(timings.queued_s + timings.prefill_s, 6),
+        "tokens_per_s": round(later / timings.decode_s, 3) if timings.decode_s > 0 else 0.0,
+        "prompt_tokens": timings.prompt_tokens,
+        "cached_tokens": timings.cached_tokens,
+        "completion_tokens": timings.completion_tokens,
+        "request_id": request_id.get(),
+    }

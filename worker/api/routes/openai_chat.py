@@ -1,0 +1,65 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from worker.api.body import read_body
+from worker.api.chat_answer import ChatAnswer
+from worker.api.deps import ModelDep
+from worker.api.errors import invalid
+from worker.api.generate import start_generation
+from worker.api.routes.models import check_model
+from worker.api.schemas.openai_chat import ChatRequest
+from worker.api.service import LoadedModel
+from worker.api.sse import EventStream, to_json, while_connected, with_pings
+from worker.chat.template import TemplateFailed
+
+router = APIRouter()
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request, model: ModelDep) -> Response:
+    body = await read_body(request, ChatRequest)
+    check_model(model, body.model)
+    params = body.sampling(default_max_tokens(model.engine.max_sequence_tokens))
+    generation = await start_generation(
+        model,
+        await _render(model, body),
+        params,
+        reproducible=body.is_reproducible,
+        field="messages",
+    )
+    answer = ChatAnswer(
+        model.id,
+        model.info.build,
+        with_logprobs=bool(body.logprobs),
+        with_usage=body.wants_usage,
+    )
+    if body.stream:
+        return EventStream(with_pings(answer.stream(generation)))
+    whole = await while_connected(request.receive, answer.whole(generation))
+    return Response(to_json(whole), media_type="application/json")
+
+
+def default_max_tokens(context: int) -> int:
+    """How long an answer may get when nobody said. Its worst case is set aside in the cache, so
+    the whole context would keep everybody else waiting."""
+    return max(1024, context // 8)
+
+
+async def _render(model: LoadedModel, body: ChatRequest) -> str:
+    messages = [message.normalised() for message in body.messages]
+    try:
+        return await asyncio.to_thread(
+            model.template.render,
+            messages,
+            now=datetime.now(),
+            variables=body.template_variables(),
+        )
+    except TemplateFailed as error:
+        raise invalid(f"messages: {error}", "messages") from None

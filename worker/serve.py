@@ -1,0 +1,206 @@
+"""Composition root: settings, socket, app, model, engine; and the same in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from pool_core.errors import LlorchError
+from pool_core.spawn.report import WorkerExit, WorkerStatus
+from worker.api.app import create_app
+from worker.api.service import LoadedModel, Service
+from worker.chat.template import ChatTemplate
+from worker.engine.loop import AsyncEngine
+from worker.engine.runner import ModelRunner
+from worker.listener import CannotListen, listen
+from worker.loading import load_in_thread
+from worker.log import configure_logging
+from worker.reports import Reports
+from worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 10.0
+_FLUSH_S = 3  # for answers that are complete but not yet read
+_KEEP_ALIVE_S = 75
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: WorkerSettings) -> WorkerExit:
+    """Serve until a signal comes or the model cannot be loaded. Blocks; owns the main thread."""
+    configure_logging()
+    reports = Reports(settings)
+    try:
+        listener = listen(settings.host, settings.port)
+    except CannotListen as error:
+        return _failed(reports, str(error), error.exit)
+    with listener:
+        return asyncio.run(Worker(settings, reports).run(listener))
+
+
+class Worker:
+    """One worker's life, from its socket to its exit code. Lives in the event loop."""
+
+    def __init__(self, settings: WorkerSettings, reports: Reports) -> None:
+        self._settings = settings
+        self._reports = reports
+        self._service = Service(settings)
+        self._stop = asyncio.Event()
+
+    async def run(self, listener: socket.socket) -> WorkerExit:
+        http = _HttpServer(create_app(self._service))
+        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        # Should the server ever end by itself, so does the worker, with the server's error.
+        serving.add_done_callback(lambda _: self._stop.set())
+        self._reports.send(WorkerStatus.STARTING, port=listener.getsockname()[1])
+        with self._signals():
+            try:
+                return await self._live()
+            finally:
+                http.should_exit = True
+                await serving
+
+    async def _live(self) -> WorkerExit:
+        started = time.monotonic()
+        loading = asyncio.create_task(load_in_thread(self._load, self._on_progress))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            self._leave_now(WorkerExit.OK)
+        try:
+            runner = loading.result()
+        except LlorchError as error:
+            return _failed(self._reports, str(error), getattr(error, "exit", WorkerExit.FAILED))
+        except Exception as error:
+            log.exception("loading the model failed")
+            return _failed(self._reports, f"{type(error).__name__}: {error}", WorkerExit.FAILED)
+        try:
+            engine = self._open(runner, time.monotonic() - started)
+            await stopping
+            await self._drain(engine)
+        finally:
+            runner.close()
+        self._reports.send(WorkerStatus.STOPPED, exit_code=int(WorkerExit.OK))
+        log.info("stopped")
+        return WorkerExit.OK
+
+    def _load(self, on_progress: Callable[[float], None]) -> ModelRunner:
+        # Here, in the loading thread, because importing llama.cpp takes a while too.
+        from worker.llama.options import LoadOptions
+        from worker.llama.runner import LlamaRunner
+
+        settings = self._settings
+        options = LoadOptions(
+            model_path=settings.model_path,
+            backend=settings.backend,
+            rpc=settings.rpc,
+            gpu=settings.gpu,
+            ctx=settings.ctx,
+            slots=settings.slots,
+            threads=settings.threads,
+            kv_type=settings.kv_type,
+        )
+        return LlamaRunner.load(options, on_progress)
+
+    def _on_progress(self, share: float) -> None:
+        if self._service.status is WorkerStatus.STARTING:
+            self._service.progress = share
+            self._reports.send(WorkerStatus.STARTING, progress=round(share, 3))
+
+    def _open(self, runner: ModelRunner, load_seconds: float) -> AsyncEngine:
+        """Take requests from here on, and say so."""
+        info, vocab, settings = runner.info, runner.vocab, self._settings
+        engine = AsyncEngine(runner)
+        engine.start()
+        template = ChatTemplate(
+            info.chat_template, bos_token=info.bos_token, eos_token=info.eos_token
+        )
+        name = settings.model_path.name
+        model = LoadedModel(
+            settings.model_id, name, engine, vocab, info, template, int(time.time())
+        )
+        self._service.ready(model)
+        self._reports.send(
+            WorkerStatus.READY,
+            progress=1.0,
+            device=info.device,
+            layers_on_device=info.layers_on_device,
+            layers_total=info.layers_total,
+            bytes_on_device=info.bytes_on_device,
+            load_seconds=round(load_seconds, 3),
+            context_length=info.context_length,
+            build=info.build,
+        )
+        url = self._reports.latest.url
+        log.info("ready: %s on %s at %s", settings.model_id, info.device, url)
+        return engine
+
+    async def _drain(self, engine: AsyncEngine) -> None:
+        self._service.drain()
+        self._reports.send(WorkerStatus.DRAINING)
+        log.info("draining: %d requests in flight", engine.stats().running)
+        await engine.stop(DRAIN_S)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: int) -> None:
+        """The first asks, the second insists."""
+        if self._stop.is_set():
+            self._leave_now(128 + number)
+        self._stop.set()
+
+    def _leave_now(self, code: int) -> None:
+        """End the process under the feet of a thread that is inside llama.cpp and cannot be told
+        to stop; the memory goes back with the process."""
+        self._reports.send(WorkerStatus.STOPPED, exit_code=code)
+        log.info("stopped at once")
+        os._exit(code)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers: stopping begins with the engine, not the socket."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_FLUSH_S,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _failed(reports: Reports, reason: str, code: WorkerExit) -> WorkerExit:
+    """Say in one line why there will be no worker, to the log and to the spawner."""
+    line = " ".join(reason.split())
+    log.error("%s", line, extra={"data": {"exit_code": int(code)}})
+    reports.send(WorkerStatus.FAILED, reason=line, exit_code=int(code))
+    return code

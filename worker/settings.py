@@ -1,0 +1,151 @@
+"""What one worker was asked to be: its command line, and a token from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pool_core import __version__
+from pool_core.errors import UnknownName, UsageError
+
+TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
+BACKENDS = ("cpu", "cuda", "metal", "rpc")
+KV_TYPES = ("f16", "q8_0", "q4_0")
+MAX_SLOTS = 256  # llama.cpp's own bound on sequences in one context
+MAX_CTX = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """One model on one backend behind one port. `ctx` and `threads` None let the loader choose.
+
+    `ctx` counts KV cells shared by all slots. `report_fd` is a pipe to whoever spawned us.
+    """
+
+    model_path: Path
+    model_id: str
+    backend: str
+    rpc: tuple[str, ...] = ()
+    gpu: int | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    ctx: int | None = None
+    slots: int = 16
+    threads: int | None = None
+    kv_type: str = "f16"
+    report_fd: int | None = None
+    state_file: Path | None = None
+    worker_id: str = ""
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise UnknownName("backend", self.backend, BACKENDS, "llorch-pool backend list")
+        if (self.backend == "rpc") != bool(self.rpc):
+            raise UsageError("--backend rpc and --rpc HOST:PORT go together", "give both or none")
+        for endpoint in self.rpc:
+            host, _, port = endpoint.rpartition(":")
+            if not (host and port.isdecimal() and 0 < int(port) < 65536):
+                raise UsageError(f'--rpc "{endpoint}" is not HOST:PORT')
+        if not is_loopback(self.host) and self.token is None:
+            raise UsageError(
+                f"refusing to listen on {self.host} without a token",
+                f"set {TOKEN_VARIABLE}, or use --host 127.0.0.1 and an SSH tunnel",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`; a name other than localhost is not trusted."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_settings(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> WorkerSettings:
+    """Raises UsageError, in one line, for anything that cannot be served."""
+    values = _make_parser().parse_args(argv)
+    path: Path = values.model
+    return WorkerSettings(
+        model_path=path,
+        model_id=values.model_id or path.stem,
+        backend=values.backend,
+        rpc=tuple(values.rpc),
+        gpu=values.gpu,
+        host=values.host,
+        port=values.port,
+        ctx=values.ctx,
+        slots=values.slots,
+        threads=values.threads,
+        kv_type=values.kv_type,
+        report_fd=_open_fd(values.report_fd),
+        state_file=values.state_file,
+        worker_id=values.worker_id,
+        token=env.get(TOKEN_VARIABLE) or None,
+    )
+
+
+def _open_fd(fd: int | None) -> int | None:
+    """The report pipe, kept from child processes; a reader that stalls must not stall us."""
+    if fd is None:
+        return None
+    try:
+        os.set_inheritable(fd, False)
+        os.set_blocking(fd, False)
+    except OSError as error:
+        raise UsageError(f"--report-fd {fd}: {error.strerror}") from error
+    return fd
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"see: {self.prog} --help")
+
+
+class _Range:
+    """An argparse type: an integer within bounds, both included."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
+        if not self.low <= value <= self.high:
+            raise argparse.ArgumentTypeError(f"{value} is not between {self.low} and {self.high}")
+        return value
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="llorch-worker",
+        description="Serve one GGUF model on one backend over HTTP.",
+        epilog=f"A token for the HTTP APIs comes from the environment: {TOKEN_VARIABLE}.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"llorch-worker {__version__}")
+    add("--model", type=Path, required=True, metavar="PATH.gguf")
+    add("--model-id", metavar="ID", help="name in the APIs; default: the file's stem")
+    add("--backend", default="cpu", metavar="|".join(BACKENDS))
+    add("--rpc", action="append", default=[], metavar="HOST:PORT", help="repeatable")
+    add("--gpu", type=_Range(0, 255), metavar="N", help="index of the device; default: all")
+    add("--host", default="127.0.0.1")
+    add("--port", type=_Range(0, 65535), default=0, metavar="N", help="0 lets the system choose")
+    add("--ctx", type=_Range(1, MAX_CTX), metavar="N", help="KV cells shared by all slots")
+    add("--slots", type=_Range(1, MAX_SLOTS), default=16, metavar="N")
+    add("--threads", type=_Range(1, 1024), metavar="N", help="default: the physical cores")
+    add("--kv-type", choices=KV_TYPES, default="f16")
+    add("--report-fd", type=_Range(0, 1 << 20), metavar="FD", help="where reports are written")
+    add("--state-file", type=Path, metavar="PATH", help="a file that holds the latest report")
+    add("--worker-id", default="", metavar="ID")
+    return parser
