@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any, TextIO, TypeVar
 
 from pool_core.errors import LlorchError
@@ -44,23 +45,23 @@ class Console:
         self._out = out or sys.stdout
 
     def run(self, work: Generator[Event, None, T]) -> T:
-        """Drive `work`, showing its events as they come, and return what it returns."""
-        if self.json_lines:
-            return self._relay(work)
-        from pool_core.live import LiveView  # rich is slow to import; only people need it
+        """Drive `work`, showing its events as they come, and return what it returns.
 
-        with LiveView() as view:
-            while True:
-                try:
-                    view.show(next(work))
-                except StopIteration as stop:
-                    result: T = stop.value
-                    return result
+        However this ends, `work` is closed and has undone what it leaves unfinished.
+        """
+        with closing(work):
+            if self.json_lines:
+                return self._drive(work, self.emit)
+            from pool_core.live import LiveView  # rich is slow to import; only people need it
 
-    def _relay(self, work: Generator[Event, None, T]) -> T:
+            with LiveView() as view:
+                return self._drive(work, view.show)
+
+    @staticmethod
+    def _drive(work: Generator[Event, None, T], show: Callable[[Event], None]) -> T:
         while True:
             try:
-                self.emit(next(work))
+                show(next(work))
             except StopIteration as stop:
                 result: T = stop.value
                 return result

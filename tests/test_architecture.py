@@ -34,7 +34,7 @@ DOORS = {
     "rich": (
         "pool_core/console.py",
         "pool_core/live.py",
-        "pool_ctl/views.py",
+        "pool_ctl/views/",
         "llorch_ctl/views.py",
         "llorch_ctl/matrix/",
     ),

@@ -1,0 +1,73 @@
+"""The command lines and the environment of worker processes, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pool_core.spawn.record import WorkerSpec
+
+TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
+# A worker serves strangers' prompts: it gets no secret that it has no use for.
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", TOKEN_VARIABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCommand:
+    """How to run a worker: `program` is the runtime's Python with `-m worker`."""
+
+    program: Sequence[str]
+    spec: WorkerSpec
+    worker: str
+    state_file: Path
+    token: str | None = None
+
+    def worker_argv(self, report_fd: int, endpoints: Sequence[str]) -> list[str]:
+        spec = self.spec
+        options: dict[str, object] = {
+            "--model": spec.model_path,
+            "--model-id": spec.model,
+            "--backend": spec.backend,
+            "--host": spec.host,
+            "--port": spec.port,
+            "--ctx": spec.ctx,
+            "--slots": spec.slots,
+            "--kv-type": spec.kv_type,
+            "--report-fd": report_fd,
+            "--state-file": self.state_file,
+            "--worker-id": self.worker,
+        }
+        if spec.threads:
+            options["--threads"] = spec.threads
+        if spec.gpu is not None:
+            options["--gpu"] = spec.gpu
+        return [*self.program, *_flat(options), *_flat_repeated("--rpc", endpoints)]
+
+    def rpc_server_argv(self, report_fd: int, lease_fd: int) -> list[str]:
+        """Loopback only: llama.cpp's RPC is neither authenticated nor encrypted."""
+        options: dict[str, object] = {
+            "--host": "127.0.0.1",
+            "--port": 0,
+            "--report-fd": report_fd,
+            "--lease-fd": lease_fd,
+        }
+        if self.spec.threads:
+            options["--threads"] = self.spec.threads
+        return [*self.program, "rpc-server", *_flat(options)]
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """`env` as a worker may see it; its token travels here, never in argv."""
+        clean = {name: value for name, value in env.items() if name not in _SECRETS}
+        clean["PYTHONUNBUFFERED"] = "1"  # the log is read while the worker lives
+        if self.token:
+            clean[TOKEN_VARIABLE] = self.token
+        return clean
+
+
+def _flat(options: Mapping[str, object]) -> list[str]:
+    return [word for name, value in options.items() for word in (name, str(value))]
+
+
+def _flat_repeated(name: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (name, value)]

@@ -1,0 +1,71 @@
+"""What can be known before a process is started: the file, the defaults, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pool_core import machine
+from pool_core.backends.hardware import nvidia_gpus
+from pool_core.gguf import GgufHeader, MemoryEstimate, estimate_memory, read_header
+from pool_core.settings import WorkerDefaults
+from pool_core.spawn.errors import DoesNotFit
+from pool_core.spawn.record import WorkerSpec
+
+_MIN_CTX = 256
+
+
+def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
+    """`spec` with every choice made. Raises HeaderError for a file that is no GGUF, and
+    DoesNotFit for one that this machine has no memory for."""
+    header = read_header(spec.model_path)
+    trained = header.context_length or defaults.ctx
+    chosen = replace(
+        spec,
+        ctx=spec.ctx or min(trained, defaults.ctx),
+        slots=spec.slots or defaults.slots,
+        threads=spec.threads or defaults.threads,
+        kv_type=spec.kv_type or defaults.kv_type,
+    )
+    check_memory(header, chosen)
+    return chosen
+
+
+def check_memory(header: GgufHeader, spec: WorkerSpec) -> None:
+    """Raises DoesNotFit with the bytes needed and available."""
+    available, where = available_memory(spec)
+    estimate = estimate_memory(header, spec.ctx, spec.slots, spec.kv_type)
+    needed = estimate.weights + estimate.kv + estimate.compute
+    if available is None or needed <= available:
+        return
+    raise DoesNotFit(
+        f"{spec.model} with a context of {spec.ctx} needs {_gib(needed)} and "
+        f"{_gib(available)} of {where} is available",
+        _smaller(estimate, spec.ctx, available),
+        needed=needed,
+        available=available,
+    )
+
+
+def available_memory(spec: WorkerSpec) -> tuple[int | None, str]:
+    """Free bytes where the layers will be, and what to call it; None if it cannot be known."""
+    if spec.rpc:
+        return None, "memory on the other machines"
+    if spec.backend == "cuda":
+        gpus = {gpu.index: gpu for gpu in nvidia_gpus()}
+        chosen = [gpus[spec.gpu]] if spec.gpu in gpus else list(gpus.values())
+        free = sum(gpu.memory_free for gpu in chosen)
+        return free or None, "GPU memory"
+    return machine.memory().available, "RAM"
+
+
+def _smaller(estimate: MemoryEstimate, ctx: int, available: int) -> str:
+    """The largest context that would fit, if one does."""
+    room = available - estimate.weights - estimate.compute
+    fits = int(ctx * room / estimate.kv) // _MIN_CTX * _MIN_CTX if estimate.kv else 0
+    if fits >= _MIN_CTX:
+        return f"choose a smaller context: --ctx {fits}"
+    return "choose a smaller model or quantisation, or stop other workers"
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB"

@@ -1,0 +1,174 @@
+"""`llorch-pool worker`: start, look at and stop workers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pool_core.console import plain
+from pool_core.events import Log
+from pool_core.spawn.record import WorkerSpec
+from pool_core.spawn.spawner import Spawner
+from pool_ctl.context import Session
+from pool_ctl.options import (
+    BackendArgument,
+    CatalogOption,
+    JsonOption,
+    ModelOption,
+    WorkerArgument,
+    session_of,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Start, look at and stop workers.")
+
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [15]"
+    ),
+]
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  llorch-pool worker spawn cpu --model ref-llama\n"
+    "  llorch-pool worker spawn rpc --model ref-qwen2 --ctx 4096\n"
+    "  llorch-pool worker spawn cuda --model qwen --gpu 1 --port 8001 --token"
+)
+def spawn(
+    ctx: typer.Context,
+    backend: BackendArgument,
+    model: ModelOption,
+    gpu: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Which GPU; all of them if not said.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="P", help="Port to listen on; 0 is any free.")
+    ] = 0,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    context: Annotated[
+        int,
+        typer.Option(
+            "--ctx", min=0, metavar="N", help="Context in tokens, shared by all requests."
+        ),
+    ] = 0,
+    slots: Annotated[
+        int, typer.Option(min=0, max=256, metavar="N", help="Most requests at once.")
+    ] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, metavar="N", help="CPU threads; one a core if not said.")
+    ] = 0,
+    kv_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Cache precision: f16, q8_0 or q4_0.")
+    ] = "",
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Use this running RPC server (repeatable), not an own one."
+        ),
+    ] = None,
+    token: Annotated[
+        bool, typer.Option("--token", help="Make a token that every request has to carry.")
+    ] = False,
+    catalog: CatalogOption = None,
+    json_lines: JsonOption = False,
+) -> None:
+    """Start a worker and wait until it is ready.
+
+    BACKEND is cpu, rpc, cuda or metal. The worker goes on when this command has ended.
+    """
+    session = session_of(ctx)
+    from pool_core.catalog import ModelStore
+
+    entry = session.catalog(catalog).get(model)
+    spec = WorkerSpec(
+        model=entry.id,
+        model_path=ModelStore(session.home).require(entry),
+        backend=backend,
+        ctx=context,
+        slots=slots,
+        threads=threads,
+        port=port,
+        host=host,
+        gpu=gpu,
+        kv_type=kv_type,
+        rpc=tuple(rpc or ()),
+        with_token=token,
+    )
+    record = session.console.run(_spawner(session).spawn(spec))
+    session.show("worker spawn", record.to_dict())
+
+
+@app.command("list")
+def list_workers(ctx: typer.Context, json_lines: JsonOption = False) -> None:
+    """Every worker of this machine, the failed ones included."""
+    session = session_of(ctx)
+    records = _spawner(session).list()
+    session.show("worker list", {"workers": [record.to_dict() for record in records]})
+
+
+@app.command()
+def show(ctx: typer.Context, worker: WorkerArgument, json_lines: JsonOption = False) -> None:
+    """Everything known of one worker."""
+    session = session_of(ctx)
+    session.show("worker show", _spawner(session).get(worker).to_dict())
+
+
+@app.command()
+def stop(
+    ctx: typer.Context,
+    worker: WorkerArgument,
+    grace: GraceOption = None,
+    json_lines: JsonOption = False,
+) -> None:
+    """Stop a worker, and check that nothing of it is left."""
+    session = session_of(ctx)
+    session.show("worker stop", session.console.run(_spawner(session).stop(worker, grace)))
+
+
+@app.command("stop-all")
+def stop_all(ctx: typer.Context, grace: GraceOption = None, json_lines: JsonOption = False) -> None:
+    """Stop every worker of this machine, all at once."""
+    session = session_of(ctx)
+    session.show("worker stop-all", session.console.run(_spawner(session).stop_all(grace)))
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  llorch-pool worker logs ref-llama-cpu-3f2a\n"
+    "  llorch-pool worker logs -f -n 0 ref-llama-cpu-3f2a"
+)
+def logs(
+    ctx: typer.Context,
+    worker: WorkerArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the worker ends, or Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines to begin with.")
+    ] = 100,
+    json_lines: JsonOption = False,
+) -> None:
+    """What a worker wrote; also of one that is gone, as long as its log is kept."""
+    session = session_of(ctx)
+    spawner = _spawner(session)
+    log = str(spawner.log_path(worker))
+    if not follow:
+        session.show(
+            "worker logs", {"id": worker, "log": log, "lines": spawner.log_tail(worker, lines)}
+        )
+        return
+    for event in spawner.follow_log(worker, lines):
+        if session.console.json_lines:
+            session.console.emit(event)
+        elif isinstance(event, Log):
+            typer.echo(plain(event.msg))
+    if session.console.json_lines:
+        session.console.result({"id": worker, "log": log, "lines": []})
+
+
+def _spawner(session: Session) -> Spawner:
+    return Spawner(session.home, session.settings)
