@@ -71,6 +71,11 @@ class Console:
         self._out.write(to_json(event) + "\n")
         self._out.flush()
 
+    def relay(self, event: Event, pool: str) -> None:
+        """Write an event that a pool sent as a JSON line that names the pool."""
+        self._out.write(to_json(event, pool=pool) + "\n")
+        self._out.flush()
+
     def result(self, data: dict[str, Any], view: View | None = None, *, ok: bool = True) -> None:
         """Show the outcome. `view` yields rich renderables for a person; None prints nothing."""
         if self.json_lines:

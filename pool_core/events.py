@@ -105,7 +105,9 @@ class Error:
             exit_code = ExitCode(self.exit)
         except ValueError:
             exit_code = ExitCode.FAILED
-        return RemoteError(self.code, self.msg, self.remedy, exit_code, **self.details)
+        error = RemoteError(self.code, self.msg, self.remedy, exit_code)
+        error.details = self.details  # not as arguments: a stranger chose the names
+        return error
 
 
 Event = Hello | Progress | State | Log | Warning | Heartbeat | Result | Error
@@ -120,9 +122,12 @@ def to_dict(event: Event) -> dict[str, Any]:
     return {"t": event.t} | {f.name: getattr(event, f.name) for f in fields(event)}
 
 
-def to_json(event: Event) -> str:
-    """One line, without its newline; non-ASCII is kept, control characters are escaped."""
-    return json.dumps(to_dict(event), ensure_ascii=False, separators=(",", ":"))
+def to_json(event: Event, **more: str) -> str:
+    """One line, without its newline; non-ASCII is kept, control characters are escaped.
+
+    `more` adds fields, such as the pool an event came from.
+    """
+    return json.dumps(to_dict(event) | more, ensure_ascii=False, separators=(",", ":"))
 
 
 def from_dict(record: dict[str, Any]) -> Event | None:
