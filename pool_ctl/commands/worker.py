@@ -47,7 +47,7 @@ def spawn(
         int, typer.Option(min=0, max=65535, metavar="P", help="Port to listen on; 0 is any free.")
     ] = 0,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+        str, typer.Option("--bind", metavar="ADDRESS", help="Address to listen on.")
     ] = "127.0.0.1",
     context: Annotated[
         int,
