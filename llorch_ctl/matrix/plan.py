@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from llorch_ctl.matrix.spec import Matrix
 from pool_core.errors import UnknownName, UsageError
@@ -78,6 +79,16 @@ class Plan:
         backend = self.matrix.backends[0]
         wanted = [CellKey(cell.model, backend, pool) for pool in (cell.pool, first_pool)]
         return [key for key in dict.fromkeys(wanted) if key != cell]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `matrix show --json` promises."""
+        cells = [
+            {"model": cell.model, "backend": cell.backend, "pool": cell.pool}
+            | {"baselines": [str(key) for key in self.baselines(cell)]}
+            for cell in self.cells
+        ]
+        cases = [case.model_dump(mode="json", by_alias=True) for case in self.matrix.cases]
+        return {"matrix": self.matrix.name, "cells": cells, "cases": cases}
 
 
 def make_plan(matrix: Matrix, pools: Sequence[str], chosen: Filter | None = None) -> Plan:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from llorch_ctl.matrix.happenings import CellFinished, Happening, Note, StageChanged
 from llorch_ctl.matrix.lane import Lane, LaneEnded, Posted
@@ -19,7 +20,7 @@ from llorch_ctl.matrix.observation import Observation
 from llorch_ctl.matrix.plan import CellKey, Plan
 from llorch_ctl.matrix.reports.report import Report, now
 from llorch_ctl.matrix.reports.writer import write_all, write_progress
-from llorch_ctl.matrix.result import CellResult
+from llorch_ctl.matrix.result import CellResult, count
 from llorch_ctl.matrix.survey import Survey, check_names, survey_pools
 from llorch_ctl.matrix.verdict import Traces, judge, traces_of
 from llorch_ctl.transport import Transport
@@ -47,6 +48,25 @@ class Ending:
     report: Report
     exit_code: ExitCode
     files: list[Path]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The last line of `--json`."""
+        return {
+            "report": str(self.files[0]),
+            "files": [str(path) for path in self.files],
+            "totals": count(self.report.cells),
+            "cells": [
+                {
+                    "model": cell.cell.model,
+                    "backend": cell.cell.backend,
+                    "pool": cell.cell.pool,
+                    "status": cell.status.value,
+                    "reason": cell.reason,
+                    "remedy": cell.remedy,
+                }
+                for cell in self.report.cells
+            ],
+        }
 
 
 @dataclass(slots=True)
@@ -86,6 +106,7 @@ class MatrixRun:
             report.results[key] = result
             self._traces[key] = result.traces
             yield CellFinished(result, is_earlier=True)
+        write_progress(self.folder, report)  # an hour of work must not end in "no permission"
         with _interrupts_to(self._inbox.put):
             threads = self._start()
             try:

@@ -10,7 +10,7 @@ from typing import Any
 from llorch_ctl.matrix.link import PoolLink
 from llorch_ctl.matrix.observation import Fault
 from llorch_ctl.matrix.spec import Matrix
-from pool_core.backends import BACKENDS
+from pool_core.backends.descriptors import BACKENDS
 from pool_core.errors import LlorchError, UnknownName
 
 _MACHINE_KEYS = ("device", "build")
