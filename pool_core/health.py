@@ -21,11 +21,13 @@ _PROBE_TIMEOUT_S = 2.0
 
 
 def pool_status(home: Home) -> dict[str, Any]:
-    """What this pool has: version, models that are here, workers by state, usable backends."""
+    """What this pool is and has: machine, version, models that are here, workers, backends."""
     store = ModelStore(home)
     records = Spawner(home).list()
     states = [record.status.value for record in records]
     return {
+        "machine": platform.node(),
+        "cpu": machine.cpu_name(),
         "version": __version__,
         "python": platform.python_version(),
         "system": machine.system(),

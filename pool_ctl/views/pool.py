@@ -42,6 +42,7 @@ def _status(data: Row) -> Iterable[Any]:
     workers = ", ".join(f"{count} {name}" for name, count in data["workers"].items())
     yield facts(
         [
+            ("machine", f"{data['machine']}, {data['cpu']}"),
             ("llorch", f"{data['version']}, Python {data['python']}, {data['system']}"),
             ("home", data["home"]),
             ("models", " ".join(data["models"]) or "none"),
