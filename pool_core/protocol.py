@@ -159,7 +159,7 @@ def _strings(record: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _mapping(record: dict[str, Any], key: str) -> dict[str, Any]:
-    value = record.get(key) or {}
+    value = record.get(key, {})
     if not isinstance(value, dict):
         raise ProtocolError(f'"{key}" of the request is not an object')
     return value

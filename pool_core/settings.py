@@ -74,7 +74,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], file: Path) -> Self:
-        tables = {table.name: table.default for table in fields(cls)}
+        tables: dict[str, Any] = {table.name: table.default for table in fields(cls)}
         for name, values in record.items():
             if name not in tables:
                 raise ConfigError(

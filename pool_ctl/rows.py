@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from pool_core import machine
 from pool_core.catalog import Catalog, ModelEntry, ModelStore
-from pool_core.gguf import estimate_memory, read_header
+from pool_core.errors import LlorchError
+from pool_core.gguf import GgufHeader, estimate_memory, read_header
 from pool_core.home import Home
 from pool_core.settings import Settings
 
@@ -34,7 +36,6 @@ def model_details(
     header = read_header(store.path(entry))
     ctx = context or min(header.context_length or settings.worker.ctx, settings.worker.ctx)
     estimate = estimate_memory(header, ctx, settings.worker.slots, settings.worker.kv_type)
-    needed = estimate.weights + estimate.kv + estimate.compute
     return row | {
         "header": header.to_dict(),
         "memory": {
@@ -43,7 +44,7 @@ def model_details(
             "weights": estimate.weights,
             "kv": estimate.kv,
             "compute": estimate.compute,
-            "needed": needed,
+            "needed": estimate.total,
             "available": machine.memory().available,
         },
     }
@@ -51,15 +52,16 @@ def model_details(
 
 def _row(entry: ModelEntry, store: ModelStore) -> dict[str, Any]:
     state = store.state(entry)
+    header = _facts(store.path(entry)) if state.is_usable else None
     return {
         "id": entry.id,
         "name": entry.name,
         "state": state.status.value,
         "bytes_here": state.bytes_here,
         "size": entry.size or (state.bytes_here if state.is_usable else None),
-        "quantization": quantisation_of(entry.filenames[0]),
-        "architecture": entry.architecture,
-        "context_length": entry.context_length,
+        "quantization": header.quantization if header else quantisation_of(entry.filenames[0]),
+        "architecture": entry.architecture or (header.architecture if header else None),
+        "context_length": entry.context_length or (header.context_length if header else None),
         "license": entry.license,
         "roles": list(entry.roles),
         "aliases": list(entry.aliases),
@@ -68,6 +70,14 @@ def _row(entry: ModelEntry, store: ModelStore) -> dict[str, Any]:
         "revision": entry.revision if entry.repo else None,
         "source": entry.source,
     }
+
+
+def _facts(path: Path) -> GgufHeader | None:
+    """What the file says, quickly; None where it is no GGUF, which `spawn` and `doctor` tell."""
+    try:
+        return read_header(path, facts_only=True)
+    except LlorchError:
+        return None
 
 
 def quantisation_of(filename: str) -> str:

@@ -48,7 +48,7 @@ def serve(silence_s: float = CLIENT_SILENCE_S) -> int:
 
 
 class Wire:
-    """The line of events to the client. Thread-safe; silent once the client is gone."""
+    """The events to the client, one a line. Thread-safe; silent once the client is gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -187,11 +187,11 @@ def _hold_lease(lines: LineReader, wire: Wire, interrupt: Interrupt, silence_s: 
         try:
             line = lines.read(silence_s)
             if line is None:
-                raise EOFError
+                wire.close()  # a dead connection that swallows nothing more would block us
+                break
             if parse_op(line) is Op.CANCEL:
                 break
         except EOFError:
-            wire.close()
             break
         except ProtocolError:
             continue

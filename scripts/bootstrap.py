@@ -95,7 +95,7 @@ def install_engine(steps: Steps) -> None:
         for progress in build:
             steps.build(progress, started)
     finally:
-        build.close()  # type: ignore[attr-defined]  # a generator: ends the compiler on Ctrl-C
+        build.close()  # ends the compiler on Ctrl-C
     wheel = find_wheel(PYTHON)
     assert wheel is not None
     pip("install", str(wheel))

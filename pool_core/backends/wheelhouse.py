@@ -17,7 +17,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ def find_wheel(python: Path, cmake_args: tuple[str, ...] = RPC_ARGS) -> Path | N
 
 def build_wheel(
     python: Path, cmake_args: tuple[str, ...] = RPC_ARGS, log: Path | None = None
-) -> Iterator[BuildProgress]:
+) -> Generator[BuildProgress, None, None]:
     """Build the wheel unless it is there; afterwards `find_wheel` has it.
 
     Two builds of one wheel at once wait for each other. Interrupted, it leaves nothing behind.
@@ -87,7 +87,7 @@ def build_wheel(
 
 def _compile(
     python: Path, cmake_args: tuple[str, ...], output: Path, log: Path
-) -> Iterator[BuildProgress]:
+) -> Generator[BuildProgress, None, None]:
     argv = [str(python), "-m", "pip", "wheel", "-v", "--no-cache-dir", "--no-deps"]
     argv += ["--no-binary", "llama-cpp-python", "--wheel-dir", str(output)]
     argv.append(f"llama-cpp-python=={LLAMA_CPP_PYTHON}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pool_core.events import Event, Progress, State
 from pool_core.settings import SpawnLimits
@@ -152,7 +152,11 @@ class Launch:
             code = child.process.wait(_EXIT_WAIT_S)
         except subprocess.TimeoutExpired:
             code = None
-        details = {"worker": self._command.worker, "log": str(self._log), "exit_code": code}
+        details: dict[str, Any] = {
+            "worker": self._command.worker,
+            "log": str(self._log),
+            "exit_code": code,
+        }
         if report is not None and report.reason:
             return SpawnError(report.reason, **details)
         words = "".join(f"\n  {line}" for line in tail(self._log, _LOG_LINES))

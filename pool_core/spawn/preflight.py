@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 from pool_core import machine
 from pool_core.backends.hardware import nvidia_gpus
-from pool_core.gguf import GgufHeader, MemoryEstimate, estimate_memory, read_header
+from pool_core.gguf import GgufHeader, estimate_memory, read_header
 from pool_core.settings import WorkerDefaults
 from pool_core.spawn.errors import DoesNotFit
 from pool_core.spawn.record import WorkerSpec
 
-_MIN_CTX = 256
+_BLOCK = 256  # KV cells are allocated in blocks of this
 
 
 def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
@@ -33,14 +34,13 @@ def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
 def check_memory(header: GgufHeader, spec: WorkerSpec) -> None:
     """Raises DoesNotFit with the bytes needed and available."""
     available, where = available_memory(spec)
-    estimate = estimate_memory(header, spec.ctx, spec.slots, spec.kv_type)
-    needed = estimate.weights + estimate.kv + estimate.compute
+    needed = estimate_memory(header, spec.ctx, spec.slots, spec.kv_type).total
     if available is None or needed <= available:
         return
     raise DoesNotFit(
         f"{spec.model} with a context of {spec.ctx} needs {_gib(needed)} and "
         f"{_gib(available)} of {where} is available",
-        _smaller(estimate, spec.ctx, available),
+        _smaller(header, spec, available),
         needed=needed,
         available=available,
     )
@@ -58,12 +58,16 @@ def available_memory(spec: WorkerSpec) -> tuple[int | None, str]:
     return machine.memory().available, "RAM"
 
 
-def _smaller(estimate: MemoryEstimate, ctx: int, available: int) -> str:
+def _smaller(header: GgufHeader, spec: WorkerSpec, available: int) -> str:
     """The largest context that would fit, if one does."""
-    room = available - estimate.weights - estimate.compute
-    fits = int(ctx * room / estimate.kv) // _MIN_CTX * _MIN_CTX if estimate.kv else 0
-    if fits >= _MIN_CTX:
-        return f"choose a smaller context: --ctx {fits}"
+
+    def fits(blocks: int) -> bool:
+        ctx = blocks * _BLOCK
+        return estimate_memory(header, ctx, spec.slots, spec.kv_type).total <= available
+
+    most = bisect_left(range(1, spec.ctx // _BLOCK + 1), True, key=lambda blocks: not fits(blocks))
+    if most:
+        return f"choose a smaller context: --ctx {most * _BLOCK}"
     return "choose a smaller model or quantisation, or stop other workers"
 
 

@@ -17,7 +17,6 @@ from pool_core.settings import Settings
 from pool_core.spawn import observe
 from pool_core.spawn.command import WorkerCommand
 from pool_core.spawn.errors import StopUnverified
-from pool_core.spawn.identity import ProcessId
 from pool_core.spawn.launch import Launch
 from pool_core.spawn.logs import follow, tail
 from pool_core.spawn.process import end, send_signal, wait_gone
@@ -132,7 +131,7 @@ class Spawner:
         log = self.registry.log_path(worker)
         return log if log.is_file() and "/" not in worker else self.registry.load(worker).log
 
-    def log_tail(self, worker: str, lines: int) -> list[str]:
+    def log_tail(self, worker: str, lines: int) -> Sequence[str]:
         """The last lines of a worker's log. Raises UnknownName."""
         return tail(self.log_path(worker), lines)
 
@@ -175,7 +174,7 @@ class Spawner:
     def _verify(self, record: WorkerRecord) -> None:
         """Raises StopUnverified while anything of the worker is left."""
         processes = [record.file.process, *(one.process for one in record.file.companions)]
-        left: list[ProcessId] = [process for process in processes if process.is_alive()]
+        left = [process for process in processes if process.is_alive()]
         if left:
             pids = " ".join(str(process.pid) for process in left)
             raise StopUnverified(
