@@ -72,12 +72,11 @@ class ExecuteReader(Reader):
                     str(item["id"]): float(item["logprob"])
                     for item in event.get("top_logprobs") or ()
                 }
-                self._texts.append(event["t"])
-                self._tokens.append(
-                    Token(event["t"], event.get("id"), event.get("logprob"), likeliest)
-                )
+                text = _text(event["t"])
+                self._texts.append(text)
+                self._tokens.append(Token(text, event.get("id"), event.get("logprob"), likeliest))
             case "end":
-                self._texts.append(event.get("t") or "")
+                self._texts.append(_text(event.get("t") or ""))
                 self._stop_reason = event["stop_reason"]
                 self.is_complete = True
             case "error":
@@ -93,11 +92,18 @@ class ChatReader(Reader):
             return
         for choice in event.get("choices") or ():
             self._body.append(json.dumps(choice, sort_keys=True).encode())
-            self._texts.append((choice.get("delta") or {}).get("content") or "")
+            self._texts.append(_text((choice.get("delta") or {}).get("content") or ""))
             for item in (choice.get("logprobs") or {}).get("content") or ():
                 top = item.get("top_logprobs") or ()
-                likeliest = {other["token"]: float(other["logprob"]) for other in top}
-                self._tokens.append(Token(item["token"], None, item["logprob"], likeliest))
+                likeliest = {_text(other["token"]): float(other["logprob"]) for other in top}
+                self._tokens.append(Token(_text(item["token"]), None, item["logprob"], likeliest))
             if choice.get("finish_reason"):
                 self._stop_reason = choice["finish_reason"]
                 self.is_complete = True
+
+
+def _text(value: Any) -> str:
+    """A string that can be written anywhere: JSON may carry half a surrogate pair, UTF-8 not."""
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value.encode("utf-8", "replace").decode("utf-8")

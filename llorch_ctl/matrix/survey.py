@@ -103,4 +103,10 @@ def _survey(link: PoolLink) -> Survey:
 
 
 def _machine(status: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(status)
+    """What a report tells of a machine; a worker's record adds its device and build."""
+    return {
+        "name": status.get("machine", ""),
+        "system": status.get("system", ""),
+        "cpu": status.get("cpu", ""),
+        "llorch": status.get("version", ""),
+    }

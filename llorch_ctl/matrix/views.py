@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from llorch_ctl.matrix.plan import Plan
@@ -15,111 +11,66 @@ from llorch_ctl.matrix.reports.report import Report
 from llorch_ctl.matrix.result import CellResult, Outcome, Status, count
 from pool_core.console import plain
 from pool_core.live import human_bytes
+from pool_ctl.views.cells import field
+from pool_ctl.views.table import Column, FittedTable, Row
 
-STYLES = {
+STYLES: dict[str, str] = {
     Status.PASSED: "green",
     Status.FAILED: "red",
     Status.ERROR: "red",
     Status.CANCELLED: "yellow",
     Status.SKIPPED: "dim",
 }
-_PADDING = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """`rank` 0 always stays; of the others the highest goes first when room is short."""
-
-    title: str
-    render: Callable[[CellResult], Text]
-    rank: int = 0
-    right: bool = False
-
-
-def _name(part: str) -> Callable[[CellResult], Text]:
-    return lambda cell: Text(plain(getattr(cell.cell, part)))
-
-
-def _check(name: str) -> Callable[[CellResult], Text]:
-    def render(cell: CellResult) -> Text:
-        check = cell.checks.get(name)
+def _check(name: str) -> Callable[[Row], Text]:
+    def render(row: Row) -> Text:
+        check = row["checks"].get(name)
         if check is None:
-            return Text("")
-        text = check.brief or ("ok" if check.outcome is Outcome.PASS else check.outcome.value)
-        return Text(plain(text), style="red" if check.outcome is Outcome.FAIL else "")
+            return Text()
+        is_failed = check["outcome"] == Outcome.FAIL
+        return Text(plain(check["brief"] or check["outcome"]), style="red" if is_failed else "")
 
     return render
 
 
-def _speed(name: str, show: Callable[[float], str]) -> Callable[[CellResult], Text]:
-    def render(cell: CellResult) -> Text:
-        value = cell.speed.get(name)
-        return Text("" if value is None else show(value))
-
-    return render
+def _speed(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
+    return lambda row: show(row["speed"][name]) if name in row["speed"] else ""
 
 
 def _rate(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _verdict(cell: CellResult) -> Text:
-    return Text(cell.status.value, style=STYLES[cell.status])
+def _verdict(row: Row) -> Text:
+    return Text(row["status"], style=STYLES[row["status"]])
 
 
-COLUMNS = (
-    Column("MODEL", _name("model")),
-    Column("BACKEND", _name("backend")),
-    Column("POOL", _name("pool")),
-    Column("LOAD", _speed("load_seconds", lambda s: f"{s:.1f} s"), rank=3, right=True),
-    Column("ANSWERS", _check("answers"), right=True),
-    Column("REPRO", _check("reproducible")),
-    Column("PARITY", _check("parity")),
-    Column("BATCH", _check("batched")),
-    Column("TTFT", _speed("ttft_ms", lambda ms: f"{ms:.0f} ms"), rank=2, right=True),
-    Column("TOK/S", _speed("decode_tokens_per_second", _rate), rank=1, right=True),
-    Column("PREFILL/S", _speed("prefill_tokens_per_second", _rate), rank=5, right=True),
-    Column("MEMORY", _speed("rss_bytes", human_bytes), rank=4, right=True),
-    Column("VERDICT", _verdict),
-)
+def cell_table(cells: Sequence[CellResult]) -> FittedTable:
+    """One row a cell; on a narrow terminal answers and verdicts stay, speed goes."""
+    has_pools = len({cell.cell.pool for cell in cells}) > 1
+    columns = (
+        Column("MODEL", field("model")),
+        Column("BACKEND", field("backend")),
+        Column("POOL", field("pool"), drop=0 if has_pools else 6),
+        Column("LOAD", _speed("load_seconds", lambda s: f"{s:.1f} s"), right=True, drop=3),
+        Column("ANSWERS", _check("answers"), right=True),
+        Column("REPRO", _check("reproducible")),
+        Column("PARITY", _check("parity")),
+        Column("BATCH", _check("batched")),
+        Column("TTFT", _speed("ttft_ms", lambda ms: f"{ms:.0f} ms"), right=True, drop=2),
+        Column("TOK/S", _speed("decode_tokens_per_second", _rate), right=True, drop=1),
+        Column("PREFILL/S", _speed("prefill_tokens_per_second", _rate), right=True, drop=5),
+        Column("MEMORY", _speed("rss_bytes", human_bytes), right=True, drop=4),
+        Column("VERDICT", _verdict),
+    )
+    return FittedTable(columns, [cell.to_dict() for cell in cells])
 
 
-class CellTable:
-    """The cells of a report; a rich renderable that looks at the width it is given."""
-
-    def __init__(self, cells: Sequence[CellResult]) -> None:
-        self._cells = cells
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        columns = self._fitting(options.max_width)
-        table = Table(box=None, padding=(0, _PADDING, 0, 0), pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(
-                column.title, justify="right" if column.right else "left", no_wrap=True
-            )
-        for cell in self._cells:
-            table.add_row(*(column.render(cell) for column in columns))
-        yield table
-
-    def _fitting(self, width: int) -> list[Column]:
-        pools = {cell.cell.pool for cell in self._cells}
-        columns = [c for c in COLUMNS if c.title != "POOL" or len(pools) > 1 or width >= 100]
-        sizes = {column.title: self._size(column) for column in columns}
-        while sum(sizes[c.title] + _PADDING for c in columns) - _PADDING > width:
-            droppable = [column for column in columns if column.rank]
-            if not droppable:
-                break
-            columns.remove(max(droppable, key=lambda column: column.rank))
-        return columns
-
-    def _size(self, column: Column) -> int:
-        shown = (column.render(cell).plain for cell in self._cells)
-        return max(map(cell_len, (column.title, *shown)))
-
-
-def report_view(report: Report) -> Iterator[Table | Text | CellTable]:
+def report_view(report: Report) -> Iterator[FittedTable | Text]:
     """The table, then a line on each cell that did not pass and what to do about it."""
-    yield CellTable(report.cells)
+    if report.cells:
+        yield cell_table(report.cells)
     for cell in report.cells:
         if cell.status in (Status.FAILED, Status.ERROR, Status.SKIPPED):
             yield why(cell)
@@ -149,30 +100,32 @@ def totals_line(report: Report) -> Text:
     return Text(text, style="bold red" if report.bad else "bold")
 
 
-def plan_view(plan: Plan) -> Iterator[Table | Text]:
+def plan_view(plan: Plan) -> Iterator[FittedTable | Text]:
     """What would run: cells by pool, then the cases."""
-    cells = Table(box=None, padding=(0, _PADDING, 0, 0), pad_edge=False, header_style="bold")
-    for title in ("MODEL", "BACKEND", "POOL", "COMPARED WITH"):
-        cells.add_column(title)
-    for cell in plan.cells:
-        others = ", ".join(f"{key.backend} on {key.pool}" for key in plan.baselines(cell))
-        cells.add_row(*map(plain, (cell.model, cell.backend, cell.pool, others or "–")))
-    yield cells
+    record = plan.to_dict()
+    yield FittedTable(_PLANNED_CELL, record["cells"])
     yield Text()
-    cases = Table(box=None, padding=(0, _PADDING, 0, 0), pad_edge=False, header_style="bold")
-    for title in ("CASE", "MODE", "ASKS", "CHECKS"):
-        cases.add_column(title)
-    for case in plan.matrix.cases:
-        asked = case.prompt or case.messages[-1].content
-        checks = [
-            name
-            for name, wanted in (
-                ("contains", case.contains),
-                ("equals", case.equals),
-                ("regex", case.regex),
-                ("json", case.members),
-            )
-            if wanted not in (None, (), False)
-        ]
-        cases.add_row(*map(plain, (case.name, case.mode, asked, ", ".join(checks) or "any answer")))
-    yield cases
+    yield FittedTable(_PLANNED_CASE, record["cases"])
+
+
+def _asked(row: Row) -> str:
+    return str(row["prompt"] or row["messages"][-1]["content"])
+
+
+def _checks(row: Row) -> str:
+    names = ("contains", "equals", "regex", "json")
+    return ", ".join(name for name in names if row[name]) or "any answer"
+
+
+_PLANNED_CELL = (
+    Column("MODEL", field("model")),
+    Column("BACKEND", field("backend")),
+    Column("POOL", field("pool")),
+    Column("COMPARED WITH", lambda row: ", ".join(row["baselines"]) or "-", fold=True),
+)
+_PLANNED_CASE = (
+    Column("CASE", field("name")),
+    Column("MODE", field("mode")),
+    Column("ASKS", _asked, fold=True),
+    Column("CHECKS", _checks),
+)

@@ -43,7 +43,8 @@ def make_tokens(*texts: str, logprob: float = -0.01, **likeliest: float) -> tupl
 
 def make_answer(*texts: str, logprob: float = -0.01, **changes: Any) -> Answer:
     text = "".join(texts)
-    values = {"text": text, "tokens": make_tokens(*texts, logprob=logprob), "body": text.encode()}
+    tokens = make_tokens(*texts, logprob=logprob)
+    values = {"text": text, "tokens": tokens, "body": f"{text} {logprob}".encode("utf-8", "replace")}
     return Answer(**values | changes)
 
 
@@ -52,7 +53,12 @@ def make_observation(cell: CellKey = CPU, **changes: Any) -> Observation:
     capital, total = make_answer("\n", "Paris", "."), make_answer("\n", "42")
     values: dict[str, Any] = {
         "health": {"layers_on_device": 4, "layers_total": 4, "device": "CPU"},
-        "machine": {"name": "box", "os": "Linux", "device": "CPU", "build": "0.3.36"},
+        "machine": {
+            "name": "box",
+            "system": "Linux 6.1 x86_64",
+            "device": "CPU",
+            "build": "0.3.36",
+        },
         "runs": {"capital": [capital] * 3, "sum": [total] * 3},
         "together": {"capital": [capital] * 4, "sum": [total] * 4},
         "speed": SpeedFacts(0.012, 812.0, 3000.0, 210),

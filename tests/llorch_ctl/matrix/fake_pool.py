@@ -134,7 +134,7 @@ class FakeTransport:
             case ["backend", "list"]:
                 return pool.backends()
             case ["status"]:
-                return {"machine": {"name": f"{pool.name}-box"}}
+                return {"machine": f"{pool.name}-box", "system": "Linux", "version": "0.1.0"}
             case ["worker", "spawn"]:
                 return (yield from pool.spawn(argv, cancel or threading.Event()))
             case ["worker", "show"]:
