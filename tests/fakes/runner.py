@@ -42,7 +42,7 @@ class FakeRunner:
     It keeps what a real cache would: the positions each slot holds. A batch that leaves a gap,
     uses a slot that was not started, or needs more cells than there are, is an AssertionError.
     `batches` is everything that was decoded. While `gate` is not set, decode waits for it.
-    `error` is raised by the next decode, once.
+    `error` is raised by the next decode, `start_error` by the next start, once.
     """
 
     def __init__(
@@ -81,9 +81,11 @@ class FakeRunner:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.start_error: Exception | None = None
         self.closed = False
         self._script = script
         self._held: dict[int, int] = {}  # slot -> cells it holds
+        self._max_cells: dict[int, int] = {}
         self._requests: dict[int, GenerateRequest] = {}
 
     @property
@@ -94,11 +96,15 @@ class FakeRunner:
     def started_slots(self) -> list[int]:
         return sorted(self._held)
 
-    def start(self, slot: int, request: GenerateRequest) -> None:
+    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
         assert slot not in self._held, f"slot {slot} was not released"
         assert 0 <= slot < self.num_slots
         self._held[slot] = 0
+        self._max_cells[slot] = max_cells
         self._requests[slot] = request
+        error, self.start_error = self.start_error, None
+        if error is not None:
+            raise error
 
     def decode(self, batch: Batch) -> list[Sample]:
         self.gate.wait()
@@ -110,13 +116,14 @@ class FakeRunner:
         for item in batch.items:
             assert item.start == self._held[item.slot], "a gap in the positions"
             self._held[item.slot] += len(item.tokens)
+            assert self._held[item.slot] <= self._max_cells[item.slot], "more than was announced"
         assert self.used_cells <= self.num_cells, "the cache is overfull"
         self.batches.append(batch)
         self.shapes.append([(i.seq.id, i.start, len(i.tokens)) for i in batch.items])
         return [self._sample(item) for item in batch.sampled]
 
     def release(self, slot: int) -> None:
-        del self._held[slot], self._requests[slot]
+        del self._held[slot], self._max_cells[slot], self._requests[slot]
 
     def clear(self) -> None:
         for slot in self._held:

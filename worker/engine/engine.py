@@ -53,9 +53,9 @@ class Engine:
 
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
-        for seq in self._scheduler.admit(self._clock()):
-            self._runner.start(seq.slot, seq.request)
         events: list[EngineEvent] = []
+        for seq in self._scheduler.admit(self._clock()):
+            events += self._start(seq)
         for batch in self._scheduler.schedule():
             events += self._compute(batch)
         self._totals.steps += 1
@@ -82,6 +82,14 @@ class Engine:
             prompt_tokens_total=totals.prompt_tokens,
             tokens_total=totals.tokens,
         )
+
+    def _start(self, seq: Sequence) -> list[EngineEvent]:
+        try:
+            self._runner.start(seq.slot, seq.request, seq.max_cells)
+        except RunnerError as error:
+            log.error("a sequence could not start: %s", error)
+            return [seq.fail(error.code, str(error), retriable=error.retriable)]
+        return []
 
     def _compute(self, batch: Batch) -> list[EngineEvent]:
         """Decode and sample one batch. An error ends its sequences and nobody else's."""

@@ -109,8 +109,11 @@ class ModelRunner(Protocol):
     @property
     def max_batch_tokens(self) -> int: ...
 
-    def start(self, slot: int, request: GenerateRequest) -> None:
-        """Make the empty slot ready to sample as the request asks."""
+    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
+        """Make the empty slot ready for the request, which will fill at most `max_cells`.
+
+        Raises RunnerError when it cannot; the slot is to be released all the same.
+        """
         ...
 
     def decode(self, batch: Batch) -> list[Sample]:

@@ -102,12 +102,12 @@ class Scheduler:
         return [
             BatchItem(seq, seq.slot, seq.num_computed, seq.tokens[-1:], True)
             for seq in self.running
-            if seq.is_decoding
+            if seq.is_decoding and not seq.has_ended
         ]
 
     def _prompt_items(self) -> list[BatchItem]:
         """Chunks of prompts until the step's budget is spent; the oldest always gets one."""
-        prompts = [seq for seq in self.running if not seq.is_decoding]
+        prompts = [seq for seq in self.running if not seq.is_decoding and not seq.has_ended]
         budget = max(1, self._max_batch_tokens - (len(self.running) - len(prompts)))
         items: list[BatchItem] = []
         for seq in prompts:

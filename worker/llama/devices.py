@@ -13,7 +13,7 @@ from worker.llama.errors import LoadError
 from worker.llama.library import ggml_function
 
 _GPU_TYPES = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, _IGPU
-_REGISTRIES = {"cuda": "CUDA", "metal": "MTL", "rpc": "RPC"}
+_REGISTRIES = {"cuda": "CUDA", "metal": "MTL"}  # what ggml calls them
 
 _ptr, _str, _size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
 
@@ -53,6 +53,9 @@ class Device:
     def of(cls, handle: int) -> Device:
         return cls(handle, _dev_name(handle).decode(), _dev_description(handle).decode())
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.description})"
+
     @property
     def free_bytes(self) -> int:
         free, total = _size(), _size()
@@ -73,12 +76,7 @@ def select_devices(backend: str, rpc: Sequence[str], gpu: int | None) -> list[De
         return []
     if backend == "rpc":
         return [device for endpoint in rpc for device in _rpc_devices(endpoint)]
-    found = [
-        Device.of(handle)
-        for handle in map(_dev_get, range(_dev_count()))
-        if _dev_type(handle) in _GPU_TYPES
-        and _reg_name(_dev_reg(handle)).decode() == _REGISTRIES.get(backend)
-    ]
+    found = _gpus(_REGISTRIES[backend]) if backend in _REGISTRIES else []
     if not found:
         raise _missing(backend)
     if gpu is None:
@@ -91,6 +89,26 @@ def select_devices(backend: str, rpc: Sequence[str], gpu: int | None) -> list[De
             f"choose --gpu from: {names}",
         )
     return [found[gpu]]
+
+
+def server_devices() -> list[Device]:
+    """What an RPC server lends: this machine's GPUs, or its CPU when there are none.
+
+    Raises LoadError when this build cannot serve.
+    """
+    if _rpc_add_server is None:
+        raise _missing("rpc")
+    return _gpus() or [cpu_device()]
+
+
+def _gpus(registry: str | None = None) -> list[Device]:
+    """The GPUs of this build, all of them or those of one of ggml's registries."""
+    return [
+        Device.of(handle)
+        for handle in map(_dev_get, range(_dev_count()))
+        if _dev_type(handle) in _GPU_TYPES
+        and registry in (None, _reg_name(_dev_reg(handle)).decode())
+    ]
 
 
 def _rpc_devices(endpoint: str) -> list[Device]:

@@ -49,8 +49,12 @@ class LogLines(list[tuple[int, str]]):
         return "\n".join(line for _, line in self)
 
     @property
-    def errors(self) -> list[str]:
-        return [line for level, line in self if level == _ERROR]
+    def reason(self) -> str:
+        """The line that says what went wrong, without the name of the function that says it."""
+        errors = [line.partition(": ")[2] or line for level, line in self if level == _ERROR]
+        telling = [line for line in errors if "error loading model" in line]
+        line = (telling or errors or ["llama.cpp did not say why"])[0]
+        return line.removeprefix("error loading model: ")
 
 
 @contextmanager

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pool_core.errors import LlorchError
+from pool_core.gguf import GgufHeader, HeaderError, read_header
 from pool_core.spawn.report import WorkerExit
 from worker.engine.runner import ModelInfo
 from worker.engine.slots import CELLS_PER_BLOCK, blocks_for
 from worker.llama.context import Context, ContextError, ContextOptions
 from worker.llama.devices import Device, cpu_device, select_devices
 from worker.llama.errors import LoadError
+from worker.llama.fit import check_fit
 from worker.llama.library import LogLines, build, captured_log
 from worker.llama.model import Model
-from worker.llama.options import DEFAULT_MAX_CTX, KV_TYPES, LoadOptions
+from worker.llama.options import DEFAULT_MAX_CTX, KV_TYPES, LoadOptions, default_threads
 from worker.llama.placement import Placement
 
-# One decode takes at most this many tokens of prompts, besides a token for each slot: enough to
-# keep a processor busy, few enough that those who stream hardly notice.
-PROMPT_TOKENS_PER_STEP = 256
+# Tokens of prompts in one step, besides one for each slot: enough to keep a processor busy, few
+# enough that those who stream hardly notice. The same as a reproducible prompt's chunk.
+PROMPT_TOKENS_PER_STEP = CELLS_PER_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    options: LoadOptions
+    """A model on its devices, with the context that its sequences share."""
+
     model: Model
     shared: Context
     context_options: ContextOptions
@@ -33,29 +37,50 @@ class LoadedModel:
 def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedModel:
     """Load the model and make its shared context. Raises LoadError, having freed everything."""
     devices = select_devices(options.backend, options.rpc, options.gpu)
+    header = _read_header(options)
+    context_options = _context_options(options, header, devices)
+    check_fit(header, context_options, options.kv_type, devices)
     with captured_log() as lines:
-        model = Model.load(options, devices, on_progress)
+        model = Model.load(options.model_path, devices, on_progress)
         if model is None:
-            raise _bad_model(options, lines)
+            raise _refused(options, lines)
         try:
-            _check_placement(Placement.read(lines.text, devices), options, devices)
-            context_options = _context_options(options, model, devices)
+            _check_placement(Placement.read(lines.text, devices), devices)
             shared = _make_context(model, context_options, lines)
         except LoadError:
             model.close()
             raise
     placement = Placement.read(lines.text, devices)
     info = _info(model, context_options, placement, devices or [cpu_device()])
-    return LoadedModel(options, model, shared, context_options, info)
+    return LoadedModel(model, shared, context_options, info)
 
 
-def _context_options(options: LoadOptions, model: Model, devices: list[Device]) -> ContextOptions:
-    ctx = options.ctx or min(model.context_length or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
+def _read_header(options: LoadOptions) -> GgufHeader:
+    """llama.cpp ends the process over some broken files: what can be seen first is seen first."""
+    try:
+        return read_header(options.model_path)
+    except HeaderError as error:
+        raise LoadError(
+            error.message,
+            WorkerExit.BAD_MODEL,
+            error.remedy,
+            path=str(error.path),
+            expected=error.expected,
+            found=error.found,
+        ) from None
+    except LlorchError as error:
+        raise LoadError(error.message, WorkerExit.BAD_MODEL, error.remedy) from None
+
+
+def _context_options(
+    options: LoadOptions, header: GgufHeader, devices: Sequence[Device]
+) -> ContextOptions:
+    ctx = options.ctx or min(header.context_length or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
     return ContextOptions(
         num_cells=blocks_for(ctx) * CELLS_PER_BLOCK,
         num_seqs=options.slots,
         max_batch=PROMPT_TOKENS_PER_STEP + options.slots,
-        num_threads=options.num_threads,
+        num_threads=options.threads or default_threads(options.model_path),
         kv_type=KV_TYPES[options.kv_type],
         on_device=bool(devices),
     )
@@ -65,39 +90,50 @@ def _make_context(model: Model, options: ContextOptions, lines: LogLines) -> Con
     try:
         return Context(model.handle, model.vocab.size, options)
     except ContextError as error:
+        reason = lines.reason
+        is_memory = "alloc" in reason or "memory" in reason
         raise LoadError(
-            f"{error}: {_last_error(lines)}",
-            WorkerExit.CONTEXT_TOO_LARGE,
-            "choose a smaller --ctx or a smaller --kv-type",
+            f"{error}: {reason}",
+            WorkerExit.CONTEXT_TOO_LARGE if is_memory else WorkerExit.FAILED,
+            "choose a smaller --ctx or another --kv-type",
         ) from None
 
 
-def _check_placement(placement: Placement, options: LoadOptions, devices: list[Device]) -> None:
+def _check_placement(placement: Placement, devices: Sequence[Device]) -> None:
     if placement.is_complete:
         return
     where = ", ".join(device.name for device in devices) or "the CPU"
-    fallen = f"; {placement.fallbacks[0]} stayed on the CPU" if placement.fallbacks else ""
+    stayed = f"; {placement.fallbacks[0]} stayed on the CPU" if placement.fallbacks else ""
     raise LoadError(
-        f"{placement.layers_on_device} of {placement.layers_total} layers are on {where}{fallen}",
+        f"{placement.layers_on_device} of {placement.layers_total} layers are on {where}{stayed}",
         WorkerExit.NOT_ON_DEVICE,
-        "use a device with more memory, a smaller model, or --backend cpu",
+        "use a device with more memory, a smaller model, or the backend cpu",
+        layers_on_device=placement.layers_on_device,
+        layers_total=placement.layers_total,
     )
 
 
-def _bad_model(options: LoadOptions, lines: LogLines) -> LoadError:
+def _refused(options: LoadOptions, lines: LogLines) -> LoadError:
+    """llama.cpp would not load the file: for want of memory, or because of what is in it."""
+    reason = lines.reason
+    if "unable to allocate" in reason or "failed to allocate" in reason:
+        return LoadError(
+            f"{options.model_path}: {reason}",
+            WorkerExit.OUT_OF_MEMORY,
+            "use a device with more memory, or a smaller model",
+        )
     return LoadError(
-        f"{options.model_path}: expected a GGUF model, found: {_last_error(lines)}",
+        f"{options.model_path}: expected a model that llama.cpp can load, found: {reason}",
         WorkerExit.BAD_MODEL,
-        "llorch-pool models verify",
+        "download it again, or choose a model of a supported architecture",
+        path=str(options.model_path),
+        expected="a model that llama.cpp can load",
+        found=reason,
     )
-
-
-def _last_error(lines: LogLines) -> str:
-    return "\n".join(lines.errors)
 
 
 def _info(
-    model: Model, context: ContextOptions, placement: Placement, devices: list[Device]
+    model: Model, context: ContextOptions, placement: Placement, devices: Sequence[Device]
 ) -> ModelInfo:
     return ModelInfo(
         architecture=model.meta("general.architecture"),
@@ -110,7 +146,7 @@ def _info(
         layers_on_device=placement.layers_on_device,
         layers_total=placement.layers_total,
         bytes_on_device=placement.bytes_on_device,
-        device=", ".join(f"{d.name} ({d.description})" for d in devices),
+        device=", ".join(str(device) for device in devices),
         build=build(),
         chat_template=model.chat_template,
         bos_token=model.vocab.bos_token,

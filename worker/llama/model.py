@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from llama_cpp import llama_cpp as C
 
 from worker.llama.devices import Device
-from worker.llama.options import LoadOptions
 from worker.llama.vocab import LlamaVocab
 
 
@@ -21,7 +22,7 @@ class Model:
 
     @classmethod
     def load(
-        cls, options: LoadOptions, devices: list[Device], on_progress: Callable[[float], None]
+        cls, path: Path, devices: Sequence[Device], on_progress: Callable[[float], None]
     ) -> Model | None:
         """Load with all layers on the devices, or on the CPU when there are none.
 
@@ -38,7 +39,7 @@ class Model:
 
         callback = C.llama_progress_callback(report)  # kept: C holds only its address
         params.progress_callback = callback
-        handle = C.llama_model_load_from_file(str(options.model_path).encode(), params)
+        handle = C.llama_model_load_from_file(os.fsencode(path), params)
         return None if handle is None else cls(handle)
 
     def meta(self, key: str) -> str:

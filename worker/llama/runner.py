@@ -44,10 +44,10 @@ class LlamaRunner:
         """Bring the model up; `on_progress` is told the loaded share, 0 to 1. Raises LoadError."""
         return cls(load(options, on_progress))
 
-    def start(self, slot: int, request: GenerateRequest) -> None:
-        self._samplers[slot] = Sampler(request.params, request.prompt)
+    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
         if request.reproducible:
-            self._own[slot] = self._make_own_context(request)
+            self._own[slot] = self._make_own_context(max_cells)
+        self._samplers[slot] = Sampler(request.params, request.prompt)
 
     def decode(self, batch: Batch) -> list[Sample]:
         own = self._own.get(batch.items[0].slot)
@@ -58,7 +58,7 @@ class LlamaRunner:
         return [self._sample(item, row) for item, row in zip(batch.sampled, rows, strict=True)]
 
     def release(self, slot: int) -> None:
-        del self._samplers[slot]
+        self._samplers.pop(slot, None)
         own = self._own.pop(slot, None)
         if own is not None:
             own.close()
@@ -69,16 +69,15 @@ class LlamaRunner:
         self._shared.clear()
 
     def close(self) -> None:
-        for own in self._own.values():
-            own.close()
+        for slot in list(self._samplers):
+            self.release(slot)
         self._shared.close()
         self._model.close()
 
-    def _make_own_context(self, request: GenerateRequest) -> Context:
-        need = len(request.prompt) + request.params.max_tokens
+    def _make_own_context(self, max_cells: int) -> Context:
         options = replace(
             self._context_options,
-            num_cells=min(blocks_for(need) * CELLS_PER_BLOCK, self.num_cells),
+            num_cells=blocks_for(max_cells) * CELLS_PER_BLOCK,
             num_seqs=1,
             max_batch=CELLS_PER_BLOCK,
         )

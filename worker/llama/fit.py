@@ -1,0 +1,70 @@
+"""Whether a model and its context fit into memory, before anything is allocated.
+
+An operating system that overcommits would let the allocation pass and kill the process later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from pool_core.gguf import GgufHeader, estimate_memory
+from pool_core.spawn.report import WorkerExit
+from worker.llama.context import ContextOptions
+from worker.llama.devices import Device
+from worker.llama.errors import LoadError
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_fit(
+    header: GgufHeader, context: ContextOptions, kv_type: str, devices: Sequence[Device]
+) -> None:
+    """Raises LoadError with the bytes that are needed and those available."""
+    estimate = estimate_memory(
+        header,
+        context.num_cells,
+        context.num_seqs,
+        kv_type,
+        batch=context.max_batch,
+        swa_full=False,
+    )
+    available = sum(device.free_bytes for device in devices) if devices else available_memory()
+    where = ", ".join(device.name for device in devices) or "memory"
+    if estimate.weights > available:
+        raise LoadError(
+            f"the weights need {_gib(estimate.weights)}, {where} has {_gib(available)} free",
+            WorkerExit.OUT_OF_MEMORY,
+            "use a device with more memory, or a smaller model",
+            needed=estimate.weights,
+            available=available,
+        )
+    needed = estimate.weights + estimate.kv
+    if needed > available:
+        raise LoadError(
+            f"a context of {context.num_cells} cells needs {_gib(estimate.kv)} beside "
+            f"{_gib(estimate.weights)} of weights, {where} has {_gib(available)} free",
+            WorkerExit.CONTEXT_TOO_LARGE,
+            "choose a smaller --ctx or a smaller --kv-type",
+            needed=needed,
+            available=available,
+        )
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take, of the machine's and of its control group's."""
+    machine = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no control group, or one without a limit
+        return machine
+    reclaimable = int(stat.get("inactive_file", 0))  # cached file pages count as used
+    return max(0, min(machine, limit - used + reclaimable))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
