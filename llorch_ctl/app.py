@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from llorch_ctl.commands import pool
+from llorch_ctl.commands import infer, matrix, pool, worker
 from llorch_ctl.context import Session
 from pool_core import __version__
 from pool_core.console import Console
@@ -33,7 +33,10 @@ app = typer.Typer(
     "  llorch pool worker spawn metal -m qwen -p mac  serve one there\n"
     '  llorch infer qwen "Why is the sky blue?"       ask it, from here',
 )
+app.add_typer(matrix.app, name="matrix")
 app.add_typer(pool.app, name="pool")
+app.add_typer(worker.app, name="worker")
+infer.register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -220,6 +220,7 @@ class AgentCall:
                 here=__version__,
             )
         self._hello = hello
+        yield hello
         if hello.version != __version__:
             yield Log(f"llorch {hello.version} there, {__version__} here", level="note")
 

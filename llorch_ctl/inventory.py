@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,8 @@ _COMMAND = re.compile(r"[\w./~+@%,=-]+")
 class Pool:
     """A machine. `ssh` is a target that `ssh` would take, or "local" for this machine.
 
-    The rest overrides what ~/.ssh/config says; `command` is the path of its llorch-pool.
+    `command` is the path of its llorch-pool, the other strings override what ~/.ssh/config says.
+    `is_listed` False is a target given with --host: its name is the target itself.
     """
 
     name: str
@@ -38,10 +39,16 @@ class Pool:
     command: str | None = None
     connect_timeout: float = 10.0
     labels: tuple[str, ...] = ()
+    is_listed: bool = True
 
     @property
     def is_local(self) -> bool:
         return self.ssh == LOCAL
+
+    @property
+    def selector(self) -> str:
+        """How to name it on a command line of llorch."""
+        return self.name if self.is_listed else f"--host {self.name}"
 
 
 THIS_MACHINE = Pool(LOCAL)
@@ -101,11 +108,29 @@ class Inventory:
             chosen[pool.name] = pool
         return list(chosen.values()) or [THIS_MACHINE]
 
-    def ad_hoc(self, target: str, name: str | None = None, **options: Any) -> Pool:
+    def rows(self) -> list[dict[str, Any]]:
+        """Every pool as data, this machine last, with the groups it is in."""
+        rows = []
+        for pool in (*self.pools.values(), THIS_MACHINE):
+            row = asdict(pool) | {"labels": list(pool.labels)}
+            del row["is_listed"]
+            groups = [name for name, members in self.groups.items() if pool.name in members]
+            rows.append(row | {"groups": groups})
+        return rows
+
+    def draft(self, name: str, table: Mapping[str, Any]) -> Pool:
+        """The pool that [pools.`name`] with these keys would be. Raises UsageError."""
+        check_name(name)
+        if name in self.pools or name in self.groups:
+            raise UsageError(f'there is already a pool or group "{name}"', "choose another name")
+        check_target(table["ssh"])
+        if "command" in table:
+            check_command(table["command"])
+        return Pool(name, **self.defaults | dict(table))
+
+    def ad_hoc(self, target: str) -> Pool:
         """A pool that is not in the file; it takes the file's defaults. Raises UsageError."""
-        check_target(target)
-        given = {key: value for key, value in options.items() if value}
-        return Pool(name or target, target, **self.defaults | given)
+        return Pool(check_target(target), target, is_listed=False, **self.defaults)
 
 
 def check_name(name: str) -> str:

@@ -99,6 +99,9 @@ class LocalTransport:
         self._open: set[ProcessPipe] = set()
         self._lock = threading.Lock()
 
+    def connect(self) -> None:
+        """Nothing to do: it is here."""
+
     def request(
         self,
         argv: Sequence[str],

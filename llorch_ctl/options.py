@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -27,6 +28,17 @@ def complete_pool(incomplete: str) -> list[str]:
     except Exception:  # a broken inventory must not break the shell's completion
         return [LOCAL]
     return [*inventory.pools, *inventory.groups, LOCAL]
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """Workers and models of this machine; other machines are too far for a Tab."""
+    home = Home.from_env()
+    found = sorted(path.stem for path in home.workers.glob("*.json") if "." not in path.stem)
+    with suppress(Exception):  # as above
+        from pool_core.catalog import Catalog
+
+        found += [entry.id for entry in Catalog.load(home).entries()]
+    return found
 
 
 # Read by `main` before parsing, so that even a usage error is JSON; declared for --help.
@@ -56,4 +68,12 @@ HostsOption = Annotated[
 AllOption = Annotated[
     bool,
     typer.Option("--all", help="Every pool of the inventory, all at once.", rich_help_panel=WHERE),
+]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="A worker's id, or the id of a model.",
+        autocompletion=complete_target,
+    ),
 ]

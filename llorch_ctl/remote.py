@@ -50,7 +50,7 @@ class RemoteTransport:
             return self._connection
 
     def _make_connection(self) -> Connection:
-        policy = HostKeyPolicy(self.name, self._home.known_hosts)
+        policy = HostKeyPolicy(self._pool, self._home.known_hosts)
         return Connection(self.name, resolve_route(self._pool), policy, self._timeouts)
 
     def request(

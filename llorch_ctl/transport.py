@@ -47,6 +47,10 @@ class Transport(Protocol):
 
     name: str
 
+    def connect(self) -> object:
+        """Connect now rather than at the first use."""
+        ...
+
     def request(
         self,
         argv: Sequence[str],

@@ -66,7 +66,8 @@ class Connection:
             transport.join(2)
 
     @property
-    def _transport(self) -> LiveTransport:
+    def last_hop(self) -> LiveTransport:
+        """The line to the end of the route."""
         return self._hops[-1]
 
     def start(self, command: str) -> ChannelPipe:
@@ -84,7 +85,7 @@ class Connection:
         """A session channel; `release_session` must follow. Waits for its turn."""
         try:
             return self._sessions.open(
-                lambda: self._transport.open_session(timeout=self._timeouts.channel)
+                lambda: self.last_hop.open_session(timeout=self._timeouts.channel)
             )
         except (paramiko.ChannelException, TimeoutError) as error:
             raise NoSessions(
@@ -101,7 +102,7 @@ class Connection:
     def reach(self, port: int) -> ChannelStream:
         """A connection to 127.0.0.1:`port` of the pool. Raises ForwardRefused or Lost."""
         try:
-            channel = self._transport.open_channel(
+            channel = self.last_hop.open_channel(
                 "direct-tcpip",
                 ("127.0.0.1", port),
                 ("127.0.0.1", 0),
@@ -121,8 +122,8 @@ class Connection:
         return ChannelStream(channel)
 
     def wait_lost(self, timeout: float) -> Lost | None:
-        self._transport.join(timeout)
-        return None if self._transport.is_alive() else self._broken(EOFError())
+        self.last_hop.join(timeout)
+        return None if self.last_hop.is_alive() else self._broken(EOFError())
 
     def _broken(self, error: BaseException) -> Lost:
         return Lost(self.pool, f"connection lost ({words(error)})", "run it again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from llorch_ctl.errors import (
     HostKeyRevoked,
     PoolError,
 )
+from llorch_ctl.inventory import Pool
 from llorch_ctl.ssh.known_hosts import Entry, KnownHosts, Verdict, fingerprint
 from llorch_ctl.ssh.target import Target
 
@@ -37,17 +38,13 @@ class HostKey:
         return fingerprint(self.blob)
 
 
-# Asked about a host nobody knows yet; True after it has been written down, or may be used once.
-Introduce = Callable[[Target, HostKey], bool]
-
-
 class HostKeyPolicy:
-    """Knows the files to look in for one pool. `introduce` is for `pool add` and `pool trust`."""
+    """Knows the files to look in for one pool: those of ssh, and llorch's own."""
 
-    def __init__(self, pool: str, own_file: Path, introduce: Introduce | None = None) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, own_file: Path) -> None:
+        self._pool = pool.name
+        self._selector = pool.selector
         self._own_file = own_file
-        self._introduce = introduce
 
     def algorithms(self, target: Target, offered: Iterable[str]) -> list[str]:
         """`offered` in the order to ask for: the types that we can check come first."""
@@ -64,19 +61,15 @@ class HostKeyPolicy:
     def check(self, target: Target, key: HostKey) -> None:
         """Raises one of the HostKey errors unless the key is known."""
         verdict, entry = self.judge(target, key)
-        if verdict is Verdict.KNOWN:
-            return
-        unknown = verdict in (Verdict.NEW, Verdict.AUTHORITY)
-        if unknown and self._introduce and self._introduce(target, key):
-            return
-        raise self.refusal(target, key, verdict, entry)
+        if verdict is not Verdict.KNOWN:
+            raise self.refusal(target, key, verdict, entry)
 
     def refusal(
         self, target: Target, key: HostKey, verdict: Verdict, entry: Entry | None
     ) -> PoolError:
         """The error for a verdict that is not KNOWN."""
         hop = "" if target.label == self._pool else f"jump host {target.label}: "
-        trust = f"llorch pool trust {self._pool}"
+        trust = f"llorch pool trust {self._selector}"
         shown = {"fingerprint": key.fingerprint, "host": target.known_as}
         if verdict is Verdict.CHANGED and entry is not None:
             forget = f"ssh-keygen -R '{target.known_as}' -f {entry.file}"

@@ -6,16 +6,21 @@ import base64
 import fcntl
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
-from llorch_ctl.ssh.handshake import Handshake, NoCommonAlgorithm
+from llorch_ctl.inventory import Pool
+from llorch_ctl.ssh.connection import Connection
+from llorch_ctl.ssh.handshake import Handshake, NoCommonAlgorithm, Timeouts
 from llorch_ctl.ssh.hostkeys import HostKey, HostKeyPolicy
 from llorch_ctl.ssh.known_hosts import Verdict
+from llorch_ctl.ssh.resolve import resolve_route
 from llorch_ctl.ssh.target import Target
 from pool_core.files import clear_os_errors
+from pool_core.home import Home
 
 # One question for each type, best first; a host answers those it has.
 _QUESTIONS = (
@@ -24,7 +29,7 @@ _QUESTIONS = (
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
 
-# Shown all keys of a host; returns those that are to be trusted, none to refuse.
+# Shown all keys of a host; returns those that are to be trusted, or raises.
 Decide = Callable[[Target, Sequence[HostKey]], Sequence[HostKey]]
 
 
@@ -37,6 +42,21 @@ class Trusted:
     is_new: bool
 
 
+def trust_route(pool: Pool, home: Home, decide: Decide) -> list[Trusted]:
+    """`trust_host` for a pool, and for each jump host on the way there before it is used."""
+    route = resolve_route(pool)
+    timeouts = Timeouts(connect=pool.connect_timeout)
+    policy = HostKeyPolicy(pool, home.known_hosts)
+    handshake = Handshake(pool.name, policy, timeouts)
+    found = []
+    for number, target in enumerate(route):
+        way = Connection(pool.name, route[:number], policy, timeouts)
+        with way if number else nullcontext():
+            via = way.last_hop if number else None
+            found.append(trust_host(target, handshake, policy, home.known_hosts, decide, via))
+    return found
+
+
 def trust_host(
     target: Target,
     handshake: Handshake,
@@ -47,8 +67,7 @@ def trust_host(
 ) -> Trusted:
     """Make `target` a known host if `decide` says so.
 
-    Raises HostKeyNew when it does not, and the other HostKey errors for a host whose key changed
-    or is revoked: that is never a question.
+    Raises HostKeyChanged or HostKeyRevoked without asking: neither is ever a question.
     """
     keys = fetch_keys(target, handshake, via)
     judged = [(key, *policy.judge(target, key)) for key in keys]
@@ -60,8 +79,6 @@ def trust_host(
                 return Trusted(target, (key,), is_new=False)
             raise policy.refusal(target, key, verdict, entry)
     agreed = decide(target, keys)
-    if not agreed:
-        raise policy.refusal(target, keys[0], Verdict.NEW, None)
     append_keys(own_file, target.known_as, agreed)
     return Trusted(target, tuple(agreed), is_new=True)
 
