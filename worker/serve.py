@@ -57,7 +57,7 @@ class Worker:
         self._stop = asyncio.Event()
 
     async def run(self, listener: socket.socket) -> WorkerExit:
-        http = _HttpServer(create_app(self._service))
+        http = HttpServer(create_app(self._service))
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         # Should the server ever end by itself, so does the worker, with the server's error.
         serving.add_done_callback(lambda _: self._stop.set())
@@ -71,7 +71,7 @@ class Worker:
 
     async def _live(self) -> WorkerExit:
         started = time.monotonic()
-        loading = asyncio.create_task(load_in_thread(self._load, self._on_progress))
+        loading = asyncio.create_task(load_in_thread(self.load, self._on_progress))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
@@ -93,7 +93,7 @@ class Worker:
         log.info("stopped")
         return WorkerExit.OK
 
-    def _load(self, on_progress: Callable[[float], None]) -> ModelRunner:
+    def load(self, on_progress: Callable[[float], None]) -> ModelRunner:
         # Here, in the loading thread, because importing llama.cpp takes a while too.
         from worker.llama.options import LoadOptions
         from worker.llama.runner import LlamaRunner
@@ -175,7 +175,7 @@ class Worker:
         os._exit(code)
 
 
-class _HttpServer(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers: stopping begins with the engine, not the socket."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -33,7 +33,7 @@ async def start_generation(
         raise ApiError(
             400,
             "PROMPT_TOO_LONG",
-            f"{field}: {error.tokens} tokens are too many, "
+            f"{field} holds {error.tokens} tokens; "
             f"at most {error.limit} fit into this worker's context",
             field=field,
             openai_code="context_length_exceeded",

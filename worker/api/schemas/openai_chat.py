@@ -90,7 +90,7 @@ class ChatRequest(Body):
     max_completion_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    n: Literal[1] | None = None
+    n: int | None = Field(None, ge=1, le=1)
     stop: StopStrings = []
     seed: int | None = None
     stream: bool | None = None

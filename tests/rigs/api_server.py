@@ -1,0 +1,77 @@
+"""The worker's HTTP application on a real socket, over a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pool_core.spawn.report import WorkerStatus
+from tests.fakes.runner import FakeRunner
+from worker.api.app import create_app
+from worker.api.service import LoadedModel, Service
+from worker.chat.template import ChatTemplate
+from worker.engine.loop import AsyncEngine
+from worker.listener import listen
+from worker.serve import HttpServer
+from worker.settings import WorkerSettings
+
+
+class ApiServer:
+    """`url` is where it listens; `status` may be set to see how it refuses."""
+
+    def __init__(self, url: str, service: Service, runner: FakeRunner) -> None:
+        self.url = url
+        self.service = service
+        self.runner = runner
+
+    @property
+    def running(self) -> int:
+        assert self.service.model is not None
+        return self.service.model.engine.stats().running
+
+
+@contextmanager
+def serve_api(
+    runner: FakeRunner | None = None,
+    *,
+    token: str | None = None,
+    status: WorkerStatus = WorkerStatus.READY,
+    max_waiting: int = 64,
+    **settings: Any,
+) -> Iterator[ApiServer]:
+    """A server that is up; with status `starting` it has no model yet."""
+    runner = runner or FakeRunner(b"Paris.")
+    service = Service(WorkerSettings(Path("/m/fake.gguf"), "fake", "cpu", token=token, **settings))
+    listener = listen("127.0.0.1", 0)
+    http = HttpServer(create_app(service))
+    is_up = threading.Event()
+
+    async def run() -> None:
+        engine = AsyncEngine(runner, max_waiting=max_waiting)
+        engine.start()
+        template = ChatTemplate(runner.info.chat_template, bos_token="<s>", eos_token="</s>")
+        if status is not WorkerStatus.STARTING:
+            service.ready(
+                LoadedModel(
+                    "fake", "fake.gguf", engine, runner.vocab, runner.info, template, 1_700_000_000
+                )
+            )
+        service.status = status
+        is_up.set()
+        await http.serve(sockets=[listener])
+        await engine.stop(drain_s=0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="api-server")
+    with listener:
+        thread.start()
+        is_up.wait()
+        try:
+            yield ApiServer(f"http://127.0.0.1:{listener.getsockname()[1]}", service, runner)
+        finally:
+            runner.gate.set()
+            http.should_exit = True
+            thread.join()
