@@ -80,7 +80,6 @@ def run_matrix(
     run = make_run(plan, pools, session.home, folder, resume=resume)
     run.download, run.fail_fast = not no_download, fail_fast
     with closing(run):
-        run.check()
         ending = _follow(run, session.console)
     _show(ending, session.console)
     # Not typer.Exit: 130 is an answer with a report here, and no error to be shown.
@@ -136,13 +135,15 @@ def _follow(run: MatrixRun, console: Console) -> Ending:
     from llorch_ctl.matrix.screen import make_screen
 
     screen = make_screen(run.plan, console)
-    with closing(run.events()) as events, screen:
-        while True:
-            try:
-                screen.show(next(events))
-            except StopIteration as stop:
-                ending: Ending = stop.value
-                return ending
+    with screen:
+        run.check()
+        with closing(run.events()) as events:
+            while True:
+                try:
+                    screen.show(next(events))
+                except StopIteration as stop:
+                    ending: Ending = stop.value
+                    return ending
 
 
 def _show(ending: Ending, console: Console) -> None:

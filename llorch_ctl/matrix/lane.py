@@ -135,18 +135,18 @@ class Lane:
             except WorkerGone as gone:
                 if self._link.is_halted:
                     raise Cancelled() from None
-                seen.error = self._autopsy(str(record["id"]), gone)
+                seen.error = self._autopsy(record, gone)
             finally:
                 self._client = None
 
-    def _autopsy(self, worker: str, gone: WorkerGone) -> Fault:
+    def _autopsy(self, record: Mapping[str, Any], gone: WorkerGone) -> Fault:
         """Why the worker went away, by the pool's account of it."""
         reason = str(gone)
         try:
-            reason = self._link.call(["worker", "show", worker]).get("reason") or reason
+            reason = self._link.call(["worker", "show", str(record["id"])])["reason"] or reason
         except LlorchError as error:
             reason = error.message
-        return Fault(f"the worker was lost: {reason}", "run it again with --resume")
+        return Fault(f"the worker was lost: {reason}", f"its log on {self.pool}: {record['log']}")
 
     @contextmanager
     def _worker(self, cell: CellKey) -> Iterator[Mapping[str, Any]]:

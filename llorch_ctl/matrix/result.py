@@ -45,7 +45,7 @@ class Check:
 
     @classmethod
     def skipped(cls, detail: str) -> Check:
-        return cls(Outcome.SKIP, detail, "–")
+        return cls(Outcome.SKIP, detail, "-")
 
     def to_dict(self) -> dict[str, Any]:
         record = {"outcome": self.outcome.value, "detail": self.detail, "brief": self.brief}

@@ -111,7 +111,10 @@ class LiveScreen:
         bar.add_column(no_wrap=True)
         bar.add_row(ProgressBar(total=total, completed=done), f"{done}/{total} cells")
         rows = Table.grid(padding=(0, 2))
-        rows.add_column(no_wrap=True, overflow="ellipsis")
+        longest = max(len(plain(str(cell))) for cell in self._stages)
+        rows.add_column(
+            no_wrap=True, overflow="ellipsis", min_width=min(longest, self._terminal.width // 2)
+        )
         rows.add_column(no_wrap=True, overflow="ellipsis")
         for cell in self._visible():
             rows.add_row(plain(str(cell)), self._state(cell))

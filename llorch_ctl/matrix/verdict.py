@@ -64,10 +64,9 @@ def is_same(runs: list[Answer]) -> bool:
 
 
 def _sum_up(seen: Observation, checks: Mapping[str, Check]) -> tuple[Status, str, str]:
-    if seen.is_absent and seen.error:
-        return Status.SKIPPED, seen.error.message, seen.error.remedy
     if seen.error:
-        return Status.ERROR, seen.error.message, seen.error.remedy
+        status = Status.SKIPPED if seen.is_absent else Status.ERROR
+        return status, _one_line(seen.error.message), seen.error.remedy
     if seen.is_cancelled:
         return Status.CANCELLED, "cancelled", "run it again with --resume"
     for name, check in checks.items():
@@ -78,6 +77,12 @@ def _sum_up(seen: Observation, checks: Mapping[str, Check]) -> tuple[Status, str
             )
             return Status.FAILED, f"{name}: {check.detail}", step
     return Status.PASSED, "", ""
+
+
+def _one_line(message: str) -> str:
+    """A dead worker's last words are many lines: the first says what, the last says why."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return " ".join(dict.fromkeys((*lines[:1], *lines[-1:])))
 
 
 def _judge_load(seen: Observation) -> Check:

@@ -44,7 +44,11 @@ def make_tokens(*texts: str, logprob: float = -0.01, **likeliest: float) -> tupl
 def make_answer(*texts: str, logprob: float = -0.01, **changes: Any) -> Answer:
     text = "".join(texts)
     tokens = make_tokens(*texts, logprob=logprob)
-    values = {"text": text, "tokens": tokens, "body": f"{text} {logprob}".encode("utf-8", "replace")}
+    values = {
+        "text": text,
+        "tokens": tokens,
+        "body": f"{text} {logprob}".encode("utf-8", "replace"),
+    }
     return Answer(**values | changes)
 
 

@@ -92,6 +92,7 @@ class FakePool:
             "load_seconds": 0.25,
             "build": "0.3.36",
             "device": "FAKE",
+            "log": f"/logs/{worker}.log",
         }
 
     def stop(self, worker: str) -> dict[str, Any]:
