@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -50,6 +51,19 @@ class FakePool:
 
     def spawn(self, *flags: str, **spec: Any) -> WorkerRecord:
         return finish(self.spawner(*flags).spawn(self.spec(**spec)))[1]
+
+    def use_as_runtime(self, *flags: str, backend: str = "cpu") -> None:
+        """Let the command line find the stand-in: as the runtime installed for `backend`."""
+        root = self.home.runtimes / backend
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        libraries = root / "lib" / version / "site-packages" / "llama_cpp" / "lib"
+        libraries.mkdir(parents=True, exist_ok=True)
+        (libraries / f"libggml-{backend}.so").touch()
+        python = root / "bin" / "python"
+        python.parent.mkdir(exist_ok=True)
+        words = shlex.join([sys.executable, str(FAKE_WORKER), *flags])
+        python.write_text(f'#!/bin/sh\nshift 3  # -P -m worker\nexec {words} "$@"\n')
+        python.chmod(0o755)
 
     def spec(self, **values: Any) -> WorkerSpec:
         return WorkerSpec(**{"model": "ref-llama", "model_path": MODEL, "backend": "cpu"} | values)

@@ -33,6 +33,7 @@ class Engine:
         self._pool = SlotPool(runner.num_slots, runner.num_cells)
         self._scheduler = Scheduler(self._pool, runner.max_batch_tokens)
         self._totals = Totals()
+        self._events: list[EngineEvent] = []  # kept here, so that an exception loses none
         total_cells = self._pool.total_blocks * CELLS_PER_BLOCK
         self.max_sequence_tokens = min(total_cells, runner.info.context_length)
 
@@ -49,21 +50,22 @@ class Engine:
 
     def cancel(self, request_id: str) -> list[EngineEvent]:
         """End a request now and free its slot; nothing when it has ended already."""
-        return self._settle(self._scheduler.cancel(request_id, self._clock()))
+        self._events += self._scheduler.cancel(request_id, self._clock())
+        return self._settle()
 
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
-        events: list[EngineEvent] = []
         for seq in self._scheduler.admit(self._clock()):
-            events += self._start(seq)
+            self._start(seq)
         for batch in self._scheduler.schedule():
-            events += self._compute(batch)
+            self._compute(batch)
         self._totals.steps += 1
-        return self._settle(events)
+        return self._settle()
 
     def fail_all(self, code: str, message: str) -> list[EngineEvent]:
         """End everything, running or waiting, after an error nobody foresaw."""
-        events = self._settle(self._scheduler.fail_all(code, message))
+        self._events += self._scheduler.fail_all(code, message)
+        events = self._settle()
         self._runner.clear()
         return events
 
@@ -83,26 +85,28 @@ class Engine:
             tokens_total=totals.tokens,
         )
 
-    def _start(self, seq: Sequence) -> list[EngineEvent]:
+    def _start(self, seq: Sequence) -> None:
         try:
             self._runner.start(seq.slot, seq.request, seq.max_cells)
         except RunnerError as error:
             log.error("a sequence could not start: %s", error)
-            return [seq.fail(error.code, str(error), retriable=error.retriable)]
-        return []
+            self._events.append(seq.fail(error.code, str(error), retriable=error.retriable))
 
-    def _compute(self, batch: Batch) -> list[EngineEvent]:
+    def _compute(self, batch: Batch) -> None:
         """Decode and sample one batch. An error ends its sequences and nobody else's."""
         try:
             samples = self._runner.decode(batch)
         except RunnerError as error:
             log.error("a batch of %d sequences failed: %s", len(batch.items), error)
-            return self._scheduler.fail(batch, error.code, str(error), retriable=error.retriable)
-        return self._scheduler.update(batch, samples, self._clock())
+            code, retriable = error.code, error.retriable
+            self._events += self._scheduler.fail(batch, code, str(error), retriable=retriable)
+        else:
+            self._events += self._scheduler.update(batch, samples, self._clock())
 
-    def _settle(self, events: list[EngineEvent]) -> list[EngineEvent]:
-        """Give back the slots of those that ended, and count them."""
+    def _settle(self) -> list[EngineEvent]:
+        """Give back the slots of those that have ended, and hand over what happened."""
         for slot in self._scheduler.retire():
             self._runner.release(slot)
+        events, self._events = self._events, []
         self._totals.count(events)
         return events

@@ -35,7 +35,7 @@ def check_fit(
     where = ", ".join(device.name for device in devices) or "memory"
     if estimate.weights > available:
         raise LoadError(
-            f"the weights need {_gib(estimate.weights)}, {where} has {_gib(available)} free",
+            f"the weights need {_size(estimate.weights)}, {where} has {_size(available)} free",
             WorkerExit.OUT_OF_MEMORY,
             "use a device with more memory, or a smaller model",
             needed=estimate.weights,
@@ -44,8 +44,8 @@ def check_fit(
     needed = estimate.weights + estimate.kv
     if needed > available:
         raise LoadError(
-            f"a context of {context.num_cells} cells needs {_gib(estimate.kv)} beside "
-            f"{_gib(estimate.weights)} of weights, {where} has {_gib(available)} free",
+            f"a context of {context.num_cells} cells needs {_size(estimate.kv)} beside "
+            f"{_size(estimate.weights)} of weights, {where} has {_size(available)} free",
             WorkerExit.CONTEXT_TOO_LARGE,
             "choose a smaller --ctx or a smaller --kv-type",
             needed=needed,
@@ -66,5 +66,5 @@ def available_memory() -> int:
     return max(0, min(machine, limit - used + reclaimable))
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
