@@ -31,7 +31,10 @@ _STOP_S = 5.0
 class ProcessPipe:
     """A child's streams. It has its own process group, so a Ctrl-C here reaches only us."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], stop_s: float = _STOP_S
+    ) -> None:
+        self._stop_s = stop_s
         self._process = subprocess.Popen(
             argv,
             env=dict(env),
@@ -67,7 +70,7 @@ class ProcessPipe:
             if self._process.stdin is not None:
                 self._process.stdin.close()  # the lease of the work: its end is a cancel
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self.wait(_STOP_S) is not None:
+            if self.wait(self._stop_s) is not None:
                 break
             self._process.send_signal(number)
         self._process.wait()

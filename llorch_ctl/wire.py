@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pool_core.events import Event, from_json
@@ -20,11 +21,16 @@ def decode(line: str) -> Event | None:
     except (ValueError, RecursionError) as error:
         raise BadLine(str(error)) from None
     if event is not None:
-        hints = get_type_hints(type(event))
-        for field in fields(event):
-            if not _fits(getattr(event, field.name), hints[field.name]):
-                raise BadLine(f"bad {event.t} event: {field.name}")
+        for name, hint in _fields_of(type(event)):
+            if not _fits(getattr(event, name), hint):
+                raise BadLine(f"bad {event.t} event: {name}")
     return event
+
+
+@cache
+def _fields_of(kind: type[Event]) -> list[tuple[str, Any]]:
+    hints = get_type_hints(kind)
+    return [(field.name, hints[field.name]) for field in fields(kind)]
 
 
 def _fits(value: Any, hint: Any) -> bool:
