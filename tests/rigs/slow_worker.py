@@ -1,6 +1,7 @@
-"""`llorch-worker` whose model loads when it is told to, and is a scripted one.
+"""`llorch-worker` whose model loads when it is told to, and talks slowly and without end.
 
-Run as a program. It reports 40 % and then waits: until the file named by SLOW_WORKER_GATE exists.
+Run as a program. It reports 40 % and then waits until the file named by SLOW_WORKER_GATE exists.
+It drains for as many seconds as SLOW_WORKER_DRAIN_S says.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ def load(self: serve.Worker, on_progress: Callable[[float], None]) -> ModelRunne
     gate = Path(os.environ["SLOW_WORKER_GATE"])
     while not gate.exists():
         time.sleep(0.01)
-    runner: ModelRunner = FakeRunner(b"ok")
+    runner: ModelRunner = FakeRunner(drawl)
     return runner
 
 
+def drawl(prompt: tuple[int, ...]) -> bytes:
+    time.sleep(0.005)
+    return b"x" * 10_000
+
+
+serve.DRAIN_S = float(os.environ.get("SLOW_WORKER_DRAIN_S", "10"))
 serve.Worker.load = load  # type: ignore[method-assign]
 sys.exit(main())

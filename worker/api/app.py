@@ -15,7 +15,8 @@ from worker.api.unread_body import UnreadBody
 
 def create_app(service: Service) -> FastAPI:
     """An app over `service`, which need not be ready yet. Only `/health` is open to everybody."""
-    app = FastAPI(title="llorch worker", version=__version__, docs_url=None, redoc_url=None)
+    # Bodies are read whatever their Content-Type, which FastAPI's own description cannot say.
+    app = FastAPI(title="llorch worker", version=__version__, openapi_url=None)
     app.state.service = service
     app.include_router(health.router)
     for routes in (execute, openai_chat, models):

@@ -27,15 +27,8 @@ def require_token(request: Request, service: ServiceDep) -> None:
     check_token(request, service.settings.token)
 
 
-def get_model(service: ServiceDep) -> LoadedModel:
-    """Raises ApiError 503 while there is none, or it is on its way out."""
-    if service.status is WorkerStatus.DRAINING:
-        raise ApiError(
-            503,
-            "DRAINING",
-            "this worker is shutting down",
-            retry_after_s=_RETRY_AFTER_DRAIN_S,
-        )
+def get_loaded_model(service: ServiceDep) -> LoadedModel:
+    """Raises ApiError 503 while there is none."""
     if service.model is None:
         raise ApiError(
             503,
@@ -44,6 +37,21 @@ def get_model(service: ServiceDep) -> LoadedModel:
             retry_after_s=_RETRY_WHILE_LOADING_S,
         )
     return service.model
+
+
+LoadedModelDep = Annotated[LoadedModel, Depends(get_loaded_model)]
+
+
+def get_model(service: ServiceDep, model: LoadedModelDep) -> LoadedModel:
+    """Raises ApiError 503 also when the model takes no new requests any more."""
+    if service.status is WorkerStatus.DRAINING:
+        raise ApiError(
+            503,
+            "DRAINING",
+            "this worker is shutting down",
+            retry_after_s=_RETRY_AFTER_DRAIN_S,
+        )
+    return model
 
 
 ModelDep = Annotated[LoadedModel, Depends(get_model)]

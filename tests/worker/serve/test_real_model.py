@@ -97,6 +97,7 @@ def test_cancel_and_disconnect_free_the_slots(worker: WorkerProcess) -> None:
         end = read_rest(cancelled)
     assert b'"CANCELLED"' in end
     eventually(lambda: running(worker) == 0)
+    assert [line for line in worker.log_lines if line["level"] in ("warning", "error")] == []
 
 
 def test_chat_streams_what_it_says_whole(worker: WorkerProcess) -> None:

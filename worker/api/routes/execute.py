@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from worker.api.body import read_body
-from worker.api.deps import ModelDep, ServiceDep
+from worker.api.deps import LoadedModelDep, ModelDep, ServiceDep
 from worker.api.generate import start_generation
 from worker.api.schemas.execute import CancelRequest, ExecuteRequest
 from worker.api.service import Jobs
@@ -32,7 +32,7 @@ async def execute(request: Request, service: ServiceDep, model: ModelDep) -> Eve
 
 
 @router.post("/cancel")
-async def cancel(request: Request, service: ServiceDep, model: ModelDep) -> dict[str, int]:
+async def cancel(request: Request, service: ServiceDep, model: LoadedModelDep) -> dict[str, int]:
     body = await read_body(request, CancelRequest)
     ids = service.jobs.request_ids(body.job_id)
     return {"cancelled": sum(model.engine.cancel(name) for name in ids)}
