@@ -29,6 +29,7 @@ from pool_core.events import (
 T = TypeVar("T")
 View = Callable[[dict[str, Any]], Iterable[Any]]
 
+_PIPE_WIDTH = 10_000  # a pipe has no width: nothing is wrapped, cut or left out
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -108,7 +109,7 @@ def make_rich(file: TextIO) -> Any:
     """A rich console on `file`; when piped it neither wraps tables to 80 nor adds colour."""
     from rich.console import Console as RichConsole
 
-    width = None if file.isatty() else 200
+    width = None if file.isatty() else _PIPE_WIDTH
     return RichConsole(file=file, width=width, highlight=False, emoji=False)
 
 

@@ -22,17 +22,11 @@ from rich.text import Text
 from pool_core.console import describe, plain
 from pool_core.events import Event
 from pool_core.events import Progress as ProgressEvent
+from pool_core.units import human_bytes
+
+__all__ = ["LiveView", "human_bytes"]
 
 _PLAIN_EVERY_S = 5.0
-
-
-def human_bytes(count: float) -> str:
-    """1536 -> '1.5 kB'; decimal units, as disks and downloads are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 class _AmountColumn(ProgressColumn):

@@ -134,21 +134,31 @@ def parse_op(line: str | bytes) -> Op | None:
 
 
 class ProgressThrottle:
-    """Lets at most ten progress events a second of each task through, and always the last."""
+    """Lets at most ten progress events a second of each task through.
+
+    The newest of what is held back goes out before anything else is said, a heartbeat at the
+    latest, so nobody looks at an old number for long.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._sent: dict[str, float] = {}
+        self._held: dict[str, Progress] = {}
 
-    def admits(self, event: Event) -> bool:
+    def pass_through(self, event: Event) -> list[Event]:
+        """What to write now that `event` has come."""
         if not isinstance(event, Progress):
-            return True
+            held = list(self._held.values())
+            self._held.clear()
+            return [*held, event]
         now = self._clock()
         finished = bool(event.total) and event.done >= event.total
         if not finished and now - self._sent.get(event.task, -PROGRESS_EVERY_S) < PROGRESS_EVERY_S:
-            return False
+            self._held[event.task] = event
+            return []
+        self._held.pop(event.task, None)
         self._sent[event.task] = now
-        return True
+        return [event]
 
 
 def _strings(record: dict[str, Any], key: str) -> tuple[str, ...]:

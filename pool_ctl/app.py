@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -13,17 +15,24 @@ from pool_core import __version__
 from pool_core.console import Console
 from pool_core.errors import Cancelled, ExitCode, UsageError
 from pool_core.home import Home
-from pool_ctl.commands import backend, models, pool, worker
+from pool_ctl.commands import QuickApp, backend, models, pool, worker
 from pool_ctl.context import Session
 from pool_ctl.failures import as_error
 
 PROGRAM = "llorch-pool"
 
-app = typer.Typer(
+
+def is_about_completion(program: str, argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether typer's completion options are needed. Where they are not, leaving them out halves
+    the start-up: typer checks even the absent ones with pydantic, which is slow to import."""
+    asked = {"--help", "--install-completion", "--show-completion"}
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    return variable in env or not asked.isdisjoint(argv)
+
+
+app = QuickApp(
     name=PROGRAM,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    add_completion=is_about_completion(PROGRAM, sys.argv, os.environ),
     help="Models, workers and backends of this machine.",
     epilog="\b\nFirst steps:\n"
     "  llorch-pool doctor                                  is this machine ready?\n"

@@ -62,11 +62,12 @@ class Wire:
         if self._closed:
             return
         with self._lock:
-            if self._ended or not self._throttle.admits(event):
+            if self._ended:
                 return
             self._ended = isinstance(event, Result | Error)
+            lines = [to_json(one) + "\n" for one in self._throttle.pass_through(event)]
             try:
-                self._stream.write(to_json(event) + "\n")
+                self._stream.write("".join(lines))
                 self._stream.flush()
             except OSError:
                 self._closed = True

@@ -26,7 +26,7 @@ from pool_core.spawn.report import WorkerReport, WorkerStatus
 
 _EXIT_WAIT_S = 5.0
 _ABANDON_GRACE_S = 2.0
-_LOG_LINES = 12
+_LOG_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     identity: ProcessId
     pipe: ReportPipe
+    log: Path
 
 
 class Launch:
@@ -81,7 +82,8 @@ class Launch:
         if spec.backend != "rpc" or spec.rpc:
             return
         yield State(self._command.worker, "starting", "its RPC server first")
-        server = self._start("RPC server", self._command.rpc_server_argv, self._lease_read)
+        log = self._log.with_name(f"{self._log.stem}-rpc-server.log")
+        server = self._start("RPC server", self._command.rpc_server_argv, self._lease_read, log)
         report = yield from self._until_ready(server)
         self._companions.append(Companion("rpc-server", server.identity, report.port))
 
@@ -93,7 +95,7 @@ class Launch:
         def argv(report_fd: int, lease_fd: int) -> list[str]:
             return self._command.worker_argv(report_fd, endpoints)
 
-        worker = self._start(spec.model, argv, self._lease_write)
+        worker = self._start(spec.model, argv, self._lease_write, self._log)
         return WorkerFile(
             id=self._command.worker,
             spec=spec,
@@ -108,20 +110,22 @@ class Launch:
         """Progress until the worker is ready. Raises SpawnError when it dies or hangs."""
         return (yield from self._until_ready(self._children[-1]))
 
-    def _start(self, what: str, argv: Callable[[int, int], list[str]], lease_fd: int) -> _Child:
+    def _start(
+        self, what: str, argv: Callable[[int, int], list[str]], lease_fd: int, log: Path
+    ) -> _Child:
         pipe = ReportPipe()
         try:
             process = start_detached(
                 argv(pipe.write_fd, lease_fd),
                 env=self._command.environment(os.environ),
-                log=self._log,
+                log=log,
                 pass_fds=(pipe.write_fd, lease_fd),
             )
         except BaseException:
             pipe.close()
             raise
         identity = ProcessId.of(process.pid) or ProcessId(process.pid, "")
-        child = _Child(what, process, identity, pipe)
+        child = _Child(what, process, identity, pipe, log)
         self._children.append(child)
         pipe.child_started()
         return child
@@ -136,7 +140,7 @@ class Launch:
             except EOFError:
                 raise self._died(child, last) from None
             if report is None:
-                raise self._hung(child.what, started, changed)
+                raise self._hung(child, started, changed)
             if report.status is WorkerStatus.READY:
                 return report
             if report.status is WorkerStatus.FAILED:
@@ -154,28 +158,34 @@ class Launch:
             code = None
         details: dict[str, Any] = {
             "worker": self._command.worker,
-            "log": str(self._log),
+            "log": str(child.log),
             "exit_code": code,
         }
         if report is not None and report.reason:
             return SpawnError(report.reason, **details)
-        words = "".join(f"\n  {line}" for line in tail(self._log, _LOG_LINES))
+        words = "".join(f"\n  {line}" for line in _last_words(tail(child.log, _LOG_LINES)))
         message = f"{child.what} did not start: {_ending(code)}"
         if words:
             message += f"; its last words:{words}\n"
-        return SpawnError(message, f"whole log: {self._log}", **details)
+        return SpawnError(message, f"whole log: {child.log}", **details)
 
-    def _hung(self, what: str, started: float, changed: float) -> SpawnError:
+    def _hung(self, child: _Child, started: float, changed: float) -> SpawnError:
         now = time.monotonic()
-        silent = f"no progress for {now - changed:.0f} s"
-        overdue = f"not ready after {now - started:.0f} s"
+        silent = now - changed >= self._limits.stall_s
+        why = f"no progress for {now - changed:.0f} s"
+        if not silent:
+            why = f"not ready after {now - started:.0f} s"
         return SpawnError(
-            f"{what} did not start and was stopped: "
-            + (silent if now - changed >= self._limits.stall_s else overdue),
-            f"see {self._log}; limits are in config.toml under [spawn]",
+            f"{child.what} did not start and was stopped: {why}",
+            f"see {child.log}; limits are in config.toml under [spawn]",
             worker=self._command.worker,
-            log=str(self._log),
+            log=str(child.log),
         )
+
+
+def _last_words(lines: list[str]) -> list[str]:
+    """The end of a log for a person: of a traceback only what it comes to."""
+    return lines[-1:] if any(line.startswith("Traceback (") for line in lines) else lines
 
 
 def _ending(code: int | None) -> str:

@@ -100,11 +100,11 @@ class WorkerRegistry:
 
     def prune_logs(self, keep: int) -> None:
         """Of the logs that belong to no worker any more, delete the oldest beyond `keep`."""
-        known = set(self.ids())
+        known = tuple(self.ids())
         logs = [
             (entry.stat().st_mtime, entry.path)
             for entry in os.scandir(self.home.logs)
-            if entry.name.endswith(".log") and entry.name.removesuffix(".log") not in known
+            if entry.name.endswith(".log") and not entry.name.startswith(known)
         ]
         settled = time.time() - _SETTLED_S  # a younger one may belong to a spawn under way
         for changed, path in sorted(logs, reverse=True)[keep:]:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from pool_ctl.commands import QuickApp
 from pool_ctl.options import BackendArgument, JsonOption, session_of
 
-app = typer.Typer(no_args_is_help=True, help="What this machine can run models on.")
+app = QuickApp(help="What this machine can run models on.")
 
 
 @app.command("list")

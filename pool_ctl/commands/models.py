@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pool_ctl.commands import QuickApp
 from pool_ctl.options import CatalogOption, JsonOption, ModelArgument, session_of
 
-app = typer.Typer(no_args_is_help=True, help="Find, download, check and remove models.")
+app = QuickApp(help="Find, download, check and remove models.")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pool_core.console import plain
 from pool_core.events import Log
 from pool_core.spawn.record import WorkerSpec
 from pool_core.spawn.spawner import Spawner
+from pool_ctl.commands import QuickApp
 from pool_ctl.context import Session
 from pool_ctl.options import (
     BackendArgument,
@@ -20,7 +21,7 @@ from pool_ctl.options import (
     session_of,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Start, look at and stop workers.")
+app = QuickApp(help="Start, look at and stop workers.")
 
 GraceOption = Annotated[
     float | None,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.text import Text
 
-from pool_core.live import human_bytes
+from pool_core.units import human_bytes
 from pool_ctl.views.table import Cell, Row
 
 _STYLES = {

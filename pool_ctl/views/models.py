@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pool_core.live import human_bytes
+from pool_core.units import human_bytes
 from pool_ctl.views.cells import field, size, state, tokens
 from pool_ctl.views.table import Column, Row, TableView, TextView, View, facts
 
@@ -48,7 +48,7 @@ def _show(data: Row) -> Iterable[Any]:
             ("roles", " ".join(data["roles"])),
             ("aliases", " ".join(data["aliases"])),
             ("context", "" if header else data["context_length"]),
-            *((name.replace("_", " "), value) for name, value in header.items()),
+            *_header_facts(header),
         ]
     )
     if memory := data.get("memory"):
@@ -61,6 +61,17 @@ def _show(data: Row) -> Iterable[Any]:
 
 
 _PARTS = ("weights", "kv", "compute")
+# Said already, from the catalog.
+_REPEATED = {"name", "license", "weights_bytes"}
+
+
+def _header_facts(header: Row) -> Iterable[tuple[str, Any]]:
+    """What the file says, without what does not apply to it (0) and what was said."""
+    for name, value in header.items():
+        if name in _REPEATED or not value or (name, value) == ("split_count", 1):
+            continue
+        shown = "yes" if value is True else f"{value:,}" if name == "parameters" else value
+        yield name.replace("_", " "), shown
 
 
 def _registered(data: Row) -> Iterable[Any]:

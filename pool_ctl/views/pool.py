@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from pool_core.live import human_bytes
+from pool_core.units import human_bytes
 from pool_ctl.views.cells import field, state
 from pool_ctl.views.table import Column, FittedTable, Row, TableView, TextView, View, facts
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -81,7 +82,7 @@ class FittedTable:
             )
         for line in cells:
             table.add_row(*(line[index] for index in kept))
-        yield table
+        yield Trimmed(table)
 
     def _width(self, index: int, cells: Sequence[Sequence[Text]]) -> int:
         """The least width at which this column reads well; 0 for one that is empty."""
@@ -102,7 +103,24 @@ class FittedTable:
         return kept
 
 
-def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """A renderable without the blanks at the ends of its lines, for pipes and for pasting."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in console.render_lines(self.inner, options, pad=False):
+            while line and not line[-1].text.rstrip():
+                line.pop()
+            if line:
+                last = line.pop()
+                line.append(Segment(last.text.rstrip(), last.style))
+            yield from line
+            yield Segment.line()
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> Trimmed:
     """'name  value' lines, the names aligned, empty values left out."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -110,7 +128,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
     for name, value in pairs:
         if value not in (None, "", [], {}):
             table.add_row(name, _text(value if isinstance(value, Text) else str(value)))
-    return table
+    return Trimmed(table)
 
 
 def _text(cell: Cell) -> Text:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_core.errors import ExitCode
-from pool_core.events import Log, Progress
+from pool_core.events import Heartbeat, Log, Progress
 from pool_core.protocol import (
     Op,
     ProgressThrottle,
@@ -91,11 +91,21 @@ def test_progress_is_thinned_and_its_end_is_kept() -> None:
     sent = 0
     for step in range(1000):
         now = step / 1000
-        sent += throttle.admits(Progress("a", step, 1000))
+        sent += len(throttle.pass_through(Progress("a", step, 1000)))
     assert 9 <= sent <= 11
-    assert throttle.admits(Progress("a", 1000, 1000))
-    assert throttle.admits(Progress("b", 1, 1000))
-    assert throttle.admits(Log("always"))
+    end = Progress("a", 1000, 1000)
+    assert throttle.pass_through(end) == [end]
+    assert throttle.pass_through(Heartbeat()) == [Heartbeat()]  # nothing older comes after it
+
+
+def test_what_was_held_back_goes_before_the_next_word() -> None:
+    throttle = ProgressThrottle(lambda: 0.0)
+    assert throttle.pass_through(Progress("a", 1, 9)) == [Progress("a", 1, 9)]
+    assert throttle.pass_through(Progress("b", 1, 9)) == [Progress("b", 1, 9)]
+    assert throttle.pass_through(Progress("a", 2, 9)) == []
+    assert throttle.pass_through(Progress("a", 3, 9)) == []
+    assert throttle.pass_through(Log("x")) == [Progress("a", 3, 9), Log("x")]
+    assert throttle.pass_through(Log("y")) == [Log("y")]
 
 
 def test_hello_says_who_answers() -> None:
