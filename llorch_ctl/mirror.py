@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 import typer
+from typer.models import CommandInfo
 
 from llorch_ctl.options import AllOption, HostsOption, PoolsOption
 
@@ -99,9 +100,7 @@ def mirror(source: typer.Typer, into: typer.Typer, run: Runner) -> None:
 
 def paths_of(source: typer.Typer) -> list[Path]:
     """The commands that are mirrored, as the words that call them."""
-    found: list[Path] = [
-        (_name_of(info),) for info in source.registered_commands if not info.hidden
-    ]
+    found: list[Path] = [(name_of(info),) for info in source.registered_commands if not info.hidden]
     for group in source.registered_groups:
         assert group.typer_instance is not None and isinstance(group.name, str)
         found += [(group.name, *path) for path in paths_of(group.typer_instance)]
@@ -110,7 +109,7 @@ def paths_of(source: typer.Typer) -> list[Path]:
 
 def _mirror(source: typer.Typer, tree: Any, into: typer.Typer, run: Runner, path: Path) -> None:
     for info in source.registered_commands:
-        name = _name_of(info)
+        name = name_of(info)
         if info.hidden:  # doors for programs, such as stdio
             continue
         params = [Param.of(parameter) for parameter in tree.commands[name].params]
@@ -168,7 +167,9 @@ def _where_parameters() -> list[inspect.Parameter]:
     ]
 
 
-def _name_of(info: Any) -> str:
+def name_of(info: CommandInfo) -> str:
+    """What a command is called on the command line."""
+    assert info.callback is not None
     return str(info.name or typer.main.get_command_name(info.callback.__name__))
 
 

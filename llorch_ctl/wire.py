@@ -21,14 +21,15 @@ def decode(line: str) -> Event | None:
     except (ValueError, RecursionError) as error:
         raise BadLine(str(error)) from None
     if event is not None:
-        for name, hint in _fields_of(type(event)):
+        kind: type[Any] = type(event)
+        for name, hint in _fields_of(kind):
             if not _fits(getattr(event, name), hint):
                 raise BadLine(f"bad {event.t} event: {name}")
     return event
 
 
 @cache
-def _fields_of(kind: type[Event]) -> list[tuple[str, Any]]:
+def _fields_of(kind: type[Any]) -> list[tuple[str, Any]]:
     hints = get_type_hints(kind)
     return [(field.name, hints[field.name]) for field in fields(kind)]
 

@@ -72,8 +72,14 @@ def run(argv: list[str], request: dict[str, Any]) -> None:
             result(fine=True)
         case ["fail", code, exit_code]:
             details = {"code": "x", "message": "y"}
-            say(t="error", code=code, msg="it broke", remedy="mend it", exit=int(exit_code),
-                details=details)
+            say(
+                t="error",
+                code=code,
+                msg="it broke",
+                remedy="mend it",
+                exit=int(exit_code),
+                details=details,
+            )
             sys.exit(int(exit_code))
         case ["unwell"]:
             say(t="result", ok=False, data={"sick": True})

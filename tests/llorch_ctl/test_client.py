@@ -241,9 +241,7 @@ def test_closing_the_transport_ends_its_calls(fake_pool: MakePool, home: Home) -
             next(work)
 
 
-def test_control_characters_of_a_pool_are_shown_not_obeyed(
-    fake_pool: MakePool, home: Home
-) -> None:
+def test_control_characters_of_a_pool_are_shown_not_obeyed(fake_pool: MakePool, home: Home) -> None:
     with transport_to(fake_pool(), home) as transport:
         [event], _ = ask(transport, ["colours"])
 

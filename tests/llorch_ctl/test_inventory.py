@@ -103,9 +103,7 @@ def test_an_unknown_pool_names_the_nearest(inventory: Inventory) -> None:
         ("[pools.mac]\nssh = mac\n", r"pools\.toml: .*line 2"),
     ],
 )
-def test_a_mistake_is_named_by_file_table_and_key(
-    home: Home, text: str, complaint: str
-) -> None:
+def test_a_mistake_is_named_by_file_table_and_key(home: Home, text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
         written(home, text)
 
