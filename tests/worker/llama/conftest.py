@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.llama.options import LoadOptions
+from worker.llama.runner import LlamaRunner
+
+REFERENCE = Path(__file__).parents[3] / "catalogs" / "reference"
+MODELS = ("ref-llama", "ref-qwen2", "ref-phi3", "ref-mistral", "ref-gpt-oss")
+ANSWERING = MODELS[:4]
+
+
+def model_path(name: str) -> Path:
+    return REFERENCE / f"{name}.gguf"
+
+
+@pytest.fixture(scope="session")
+def loaded() -> Iterator[Callable[[str], LlamaRunner]]:
+    """Loads a reference model on the CPU, once in a session."""
+    runners: dict[str, LlamaRunner] = {}
+
+    def load(name: str) -> LlamaRunner:
+        if name not in runners:
+            runners[name] = LlamaRunner.load(LoadOptions(model_path(name), ctx=8192, slots=12))
+        return runners[name]
+
+    yield load
+    for runner in runners.values():
+        runner.close()
+
+
+@pytest.fixture(scope="session")
+def llama(loaded: Callable[[str], LlamaRunner]) -> LlamaRunner:
+    return loaded("ref-llama")
+
+
+@pytest.fixture(scope="session")
+def qwen(loaded: Callable[[str], LlamaRunner]) -> LlamaRunner:
+    return loaded("ref-qwen2")
