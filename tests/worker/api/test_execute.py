@@ -102,6 +102,11 @@ def test_text_held_back_for_a_stop_string_comes_at_the_end(server: ApiServer) ->
     assert events[-2] == {"type": "token", "t": "s.", "i": 6}
 
 
+def test_end_of_text_can_be_ignored(server: ApiServer) -> None:
+    events = call(server.url, "/execute", ASK | {"ignore_eos": True, "max_tokens": 9}).events
+    assert events[-1] == {"type": "end", "tokens_out": 9, "stop_reason": "LENGTH"}
+
+
 @pytest.mark.parametrize(
     "content_type", [None, "application/x-www-form-urlencoded", "text/plain", "nonsense"]
 )
@@ -142,6 +147,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
+    ({"ignore_eos": 0}, "ignore_eos"),
     ({"metrics": 1}, "metrics"),
     ({"reproducible": "yes"}, "reproducible"),
     ({"temprature": 1}, "temprature"),

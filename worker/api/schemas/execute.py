@@ -27,6 +27,7 @@ class ExecuteRequest(Body):
     repetition_penalty: float = 1.0
     stop: StopStrings = []
     logprobs: int | None = None
+    ignore_eos: bool = False
     metrics: bool = False
     reproducible: bool = True
 
@@ -42,6 +43,7 @@ class ExecuteRequest(Body):
             repetition_penalty=self.repetition_penalty,
             stop=tuple(self.stop),
             logprobs=self.logprobs,
+            ignore_eos=self.ignore_eos,
         )
 
 
