@@ -176,6 +176,11 @@ class Hub:
         with self._lock:
             self._faults.extend(faults)
 
+    def clear(self) -> None:
+        """Forget every fault."""
+        with self._lock:
+            self._faults.clear()
+
     def take(self, where: str, method: str, path: str, *kinds: FaultKind) -> Fault | None:
         """The first fault of these kinds that strikes this request, now spent once."""
         with self._lock:
