@@ -59,15 +59,18 @@ class Worker:
     async def run(self, listener: socket.socket) -> WorkerExit:
         http = HttpServer(create_app(self._service))
         serving = asyncio.create_task(http.serve(sockets=[listener]))
-        # Should the server ever end by itself, so does the worker, with the server's error.
-        serving.add_done_callback(lambda _: self._stop.set())
+        serving.add_done_callback(self._on_server_end)
         self._reports.send(WorkerStatus.STARTING, port=listener.getsockname()[1])
         with self._signals():
             try:
-                return await self._live()
+                code = await self._live()
             finally:
                 http.should_exit = True
                 await serving
+        if code is WorkerExit.OK:
+            self._reports.send(WorkerStatus.STOPPED, exit_code=int(code))
+            log.info("stopped")
+        return code
 
     async def _live(self) -> WorkerExit:
         started = time.monotonic()
@@ -89,8 +92,6 @@ class Worker:
             await self._drain(engine)
         finally:
             runner.close()
-        self._reports.send(WorkerStatus.STOPPED, exit_code=int(WorkerExit.OK))
-        log.info("stopped")
         return WorkerExit.OK
 
     def load(self, on_progress: Callable[[float], None]) -> ModelRunner:
@@ -166,6 +167,11 @@ class Worker:
         if self._stop.is_set():
             self._leave_now(128 + number)
         self._stop.set()
+
+    def _on_server_end(self, serving: asyncio.Task[None]) -> None:
+        """Should the server ever end by itself, so does the worker."""
+        if not serving.cancelled() and (error := serving.exception()):
+            os._exit(_failed(self._reports, f"the HTTP server ended: {error}", WorkerExit.FAILED))
 
     def _leave_now(self, code: int) -> None:
         """End the process under the feet of a thread that is inside llama.cpp and cannot be told
