@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 
@@ -48,28 +49,24 @@ def main(argv: Sequence[str]) -> int:
     """Serve until the lease ends or a signal comes. Raises UsageError before anything starts."""
     settings = _parse(argv)
     reporter = Reporter(settings.report_fd)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     try:
         devices = server_devices()
         port = _start(settings, devices)
     except LoadError as error:
         print(f"llorch-worker rpc-server: error: {error}", file=sys.stderr)
-        reason, code = str(error), int(error.exit)
-        reporter.send(WorkerReport(WorkerStatus.FAILED, os.getpid(), reason=reason, exit_code=code))
-        return code
-    reporter.send(
-        WorkerReport(
-            WorkerStatus.READY,
-            os.getpid(),
-            progress=1.0,
-            host=settings.host,
-            port=port,
-            device=", ".join(str(device) for device in devices),
-            build=build(),
-        )
-    )
+        reporter.send(_report(WorkerStatus.FAILED, reason=str(error), exit_code=int(error.exit)))
+        return error.exit
+    device = ", ".join(str(device) for device in devices)
+    reporter.send(_report(WorkerStatus.READY, host=settings.host, port=port, device=device))
     _wait_for_the_end(settings.lease_fd)
-    # The serving thread never returns: leave without waiting for it.
-    os._exit(WorkerExit.OK)
+    return _leave()
+
+
+def _report(status: WorkerStatus, **facts: Any) -> WorkerReport:
+    progress = 1.0 if status is WorkerStatus.READY else 0.0
+    return WorkerReport(status, os.getpid(), progress=progress, build=build(), **facts)
 
 
 def _start(settings: RpcSettings, devices: list[Device]) -> int:
@@ -128,12 +125,12 @@ def _listens(port: int, serving: threading.Thread) -> bool:
     return False
 
 
-def _wait_for_the_end(lease_fd: int | None) -> None:
-    def leave(number: int, _: object) -> None:
-        os._exit(WorkerExit.OK)
+def _leave(*_: object) -> NoReturn:
+    """The serving thread never returns: end the process without waiting for it."""
+    os._exit(WorkerExit.OK)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
+
+def _wait_for_the_end(lease_fd: int | None) -> None:
     if lease_fd is None:
         while True:
             signal.pause()

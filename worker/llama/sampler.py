@@ -108,7 +108,8 @@ def logprobs(row: Row, token: int, num_top: int) -> tuple[float, list[tuple[int,
 
 
 def _largest(values: Weights, count: int) -> Ids:
-    """Where the `count` largest are, in no order."""
+    """Where the `count` largest are, or all of them, in no order."""
+    count = min(count, len(values))
     return np.argpartition(values, -count)[-count:]
 
 

@@ -1,0 +1,118 @@
+"""The rpc backend: a server in a process of its own, a worker's runner here."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from pool_core.errors import UsageError
+from pool_core.spawn.report import WorkerExit, WorkerReport, WorkerStatus
+from tests.worker.llama.conftest import model_path
+from tests.worker.llama.generation import QUESTIONS, ask, request, run
+from worker.llama.errors import LoadError
+from worker.llama.options import LoadOptions
+from worker.llama.rpc import main
+from worker.llama.runner import LlamaRunner
+
+TIMEOUT_S = 30.0
+MODEL = model_path("ref-llama")
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    report: WorkerReport
+    lease: int
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.report.host}:{self.report.port}"
+
+
+@contextmanager
+def rpc_server(*options: str) -> Iterator[Server]:
+    """Runs until the lease, which this end of a pipe is, has ended."""
+    report_read, report_write = os.pipe()
+    lease_read, lease_write = os.pipe()
+    argv = [sys.executable, "-m", "worker", "rpc-server", *options]
+    argv += ["--report-fd", str(report_write), "--lease-fd", str(lease_read)]
+    process = subprocess.Popen(
+        argv,
+        pass_fds=(report_write, lease_read),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(report_write)
+    os.close(lease_read)
+    try:
+        with os.fdopen(report_read) as pipe:
+            report = WorkerReport.from_json(pipe.readline())
+        yield Server(process, report, lease_write)
+    finally:
+        os.close(lease_write)
+        process.wait(TIMEOUT_S)
+
+
+def test_layers_run_on_the_server_and_say_the_same_as_the_cpu(llama: LlamaRunner) -> None:
+    with rpc_server("--model", str(MODEL)) as server:
+        options = LoadOptions(MODEL, "rpc", (server.endpoint,), ctx=4096, slots=8)
+        remote = LlamaRunner.load(options)
+        try:
+            info = remote.info
+            assert info.layers_on_device == info.layers_total == 5
+            assert info.bytes_on_device > 2_000_000
+            assert server.endpoint in info.device
+            there = run(remote, [request(remote, q, q) for q in QUESTIONS])
+            here = run(llama, [request(llama, q, q) for q in QUESTIONS])
+            assert {q: a.ids for q, a in there.items()} == {q: a.ids for q, a in here.items()}
+            haiku = {"reproducible": True, "logprobs": 0}
+            first = ask(remote, "Write a haiku", **haiku)
+            assert first.tokens
+            assert ask(remote, "Write a haiku", **haiku).exact == first.exact
+        finally:
+            remote.close()
+
+
+def test_the_server_ends_with_its_lease() -> None:
+    with rpc_server() as server:
+        assert server.report.status is WorkerStatus.READY
+        assert server.process.poll() is None
+    assert server.process.returncode == WorkerExit.OK
+
+
+def test_the_server_ends_at_a_signal() -> None:
+    with rpc_server() as server:
+        server.process.terminate()
+        assert server.process.wait(TIMEOUT_S) == WorkerExit.OK
+
+
+def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with rpc_server("--port", str(taken.getsockname()[1])) as server:
+            report = server.report
+            assert report.status is WorkerStatus.FAILED
+            assert report.exit_code == WorkerExit.PORT_TAKEN
+            assert "\n" not in report.reason and "port" in report.reason
+        assert server.process.returncode == WorkerExit.PORT_TAKEN
+
+
+def test_the_server_refuses_to_be_open_to_the_network() -> None:
+    with pytest.raises(UsageError, match="SSH tunnel"):
+        main(["--host", "0.0.0.0"])
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(LoadError) as caught:
+        LlamaRunner.load(LoadOptions(MODEL, "rpc", (endpoint,)))
+    assert caught.value.exit is WorkerExit.BACKEND_MISSING
+    assert endpoint in str(caught.value)
