@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pool_core.catalog import POOL, SHIPPED, CatalogStore, ModelEntry, ModelStore
+from pool_core.catalog.entry import is_commit
 from pool_core.catalog.file_lock import hold
 from pool_core.catalog.model_store import row_name
 from pool_core.download.errors import ChangedUpstream
@@ -48,7 +49,7 @@ def download(
         store.require(entry)
     is_here = entry.is_pinned and store.state(entry).is_usable
     if entry.is_local or (is_here and not force):
-        yield State(entry.id, "present", str(store.path(entry)))
+        yield State(entry.id, "present")
         return _outcome(entry, store)
     with ExitStack() as locks:
         for number, name in enumerate(entry.filenames, 1):
@@ -94,11 +95,12 @@ class _Download:
         digests = {job.remote.filename: job.expected for job in jobs}
         for job in missing:
             digests[job.remote.filename] = yield from self._fetch(job)
-        for job in jobs:
-            job.link()
         yield from self._check_header(jobs[0])
         entry = yield from self._pin(jobs, digests)
-        yield State(entry.id, "downloaded", str(self._store.path(entry)))
+        if not is_commit(entry.revision):
+            for job in jobs:
+                job.link()
+        yield State(entry.id, "downloaded")
         return _outcome(entry, self._store, self._bytes_fetched, self._resumed_from)
 
     def _plan(self) -> Generator[Event, None, list[Job]]:

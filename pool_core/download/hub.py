@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from pool_core.download.errors import (
     DownloadError,
@@ -46,7 +45,12 @@ from huggingface_hub.errors import (  # noqa: E402
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, httpx  # noqa: E402
+from huggingface_hub.utils import (  # noqa: E402
+    build_hf_headers,
+    hf_raise_for_status,
+    httpx,
+    parse_ratelimit_headers,
+)
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 522, 524}
 _SHA256_LENGTH = 64
@@ -146,7 +150,7 @@ class HubClient:
             raise Transient("the server has no bytes beyond that")
         if response.is_success:
             return
-        is_elsewhere = response.url.netloc.decode() != urlsplit(self.endpoint).netloc
+        is_elsewhere = response.url.netloc != httpx.URL(self.endpoint).netloc
         if is_elsewhere and response.status_code in (401, 403, 404):
             raise Transient(f"the download server answered {response.status_code}")
         response.read()
@@ -181,8 +185,7 @@ class HubClient:
         status = error.response.status_code
         message = (error.server_message or "").strip() or error.response.reason_phrase
         if status in _PASSING:
-            wait = error.response.headers.get("Retry-After", "")
-            return Transient(f"the hub answered {status}", float(wait) if wait.isdigit() else None)
+            return Transient(f"the hub answered {status}", _asked_wait(error.response))
         if status in (401, 403):
             return TokenRefused(self.endpoint, message)
         return DownloadError(f"{self.endpoint} answered {status}: {message}", "try again later")
@@ -201,6 +204,14 @@ def _offset(response: httpx.Response, asked: int) -> int:
     if not found.startswith(f"bytes {asked}-"):
         raise Transient(f'asked for bytes from {asked}, got "{found}"')
     return asked
+
+
+def _asked_wait(response: httpx.Response) -> float | None:
+    """Seconds that the hub asks to wait, in either of its two ways; None if it does not."""
+    if (wait := response.headers.get("Retry-After", "")).isdigit():
+        return float(wait)
+    limit = parse_ratelimit_headers(response.headers)
+    return float(limit.reset_in_seconds) if limit else None
 
 
 def _reason(error: Exception) -> str:

@@ -39,8 +39,6 @@ class Job:
 
     def link(self) -> None:
         """Let an entry that says "main" find the file of the commit that was meant."""
-        if self.name == self.target:
-            return
         with clear_os_errors(self.name):
             self.name.parent.mkdir(parents=True, exist_ok=True)
             temporary = self.name.with_name(f".{self.name.name}.link")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +102,9 @@ class Part:
             os.replace(self._path, target)
             sync_folder(target.parent)
             self._meta.unlink(missing_ok=True)
+        if self._path.parent != target.parent:
+            with suppress(OSError):  # another file's part may be in it
+                self._path.parent.rmdir()
         return found
 
     def discard(self) -> None:
