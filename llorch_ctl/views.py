@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -144,7 +144,8 @@ def answers_view(view: View, outcomes: Sequence[Outcome]) -> Iterable[Any]:
     if isinstance(view, TableView):
         rows = [{"pool": name} | row for name, data in answered for row in data[view.rows_key]]
         if rows:
-            yield FittedTable((Column("POOL", field_of("pool")), *view.columns), rows)
+            columns = (Column("POOL", field_of("pool")), *view.columns)
+            yield from replace(view, columns=columns)({view.rows_key: rows})
         elif answered:
             yield Text(from_afar(view.empty), style="dim")
         return

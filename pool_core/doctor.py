@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import sys
 import tempfile
@@ -200,7 +199,7 @@ def _limits(home: Home) -> Check:
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found = f"{soft} open files, pid {os.getpid()}"
+    found = f"{soft} open files"
     if soft == resource.RLIM_INFINITY or soft >= 1024:
         return Check("limits", Verdict.OK, found)
     return Check("limits", Verdict.WARN, found, "raise it: ulimit -n 4096")

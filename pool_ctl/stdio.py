@@ -207,6 +207,7 @@ def _beat(wire: Wire) -> None:
 
 def _take_stdout() -> TextIO:
     """Our own copy of stdout; what any library prints from now on goes to stderr instead."""
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    # A file's name may hold bytes that are no UTF-8; this writes them as JSON escapes.
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace", newline="\n")
     os.dup2(2, 1)
     return stream

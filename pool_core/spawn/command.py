@@ -49,6 +49,7 @@ class WorkerCommand:
         options: dict[str, object] = {
             "--host": "127.0.0.1",
             "--port": 0,
+            "--model": self.spec.model_path,  # how many threads pay off depends on its size
             "--report-fd": report_fd,
             "--lease-fd": lease_fd,
         }
@@ -60,6 +61,8 @@ class WorkerCommand:
         """`env` as a worker may see it; its token travels here, never in argv."""
         clean = {name: value for name, value in env.items() if name not in _SECRETS}
         clean["PYTHONUNBUFFERED"] = "1"  # the log is read while the worker lives
+        # An abort in llama.cpp would run gdb, for seconds, and bury the reason in the log.
+        clean["GGML_NO_BACKTRACE"] = "1"
         if self.token:
             clean[TOKEN_VARIABLE] = self.token
         return clean

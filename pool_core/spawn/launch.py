@@ -18,7 +18,7 @@ from pool_core.settings import SpawnLimits
 from pool_core.spawn.command import WorkerCommand
 from pool_core.spawn.errors import SpawnError
 from pool_core.spawn.identity import ProcessId
-from pool_core.spawn.logs import tail
+from pool_core.spawn.logs import message_of, tail
 from pool_core.spawn.pipe import ReportPipe
 from pool_core.spawn.process import end, start_detached
 from pool_core.spawn.record import Companion, WorkerFile
@@ -185,7 +185,9 @@ class Launch:
 
 def _last_words(lines: list[str]) -> list[str]:
     """The end of a log for a person: of a traceback only what it comes to."""
-    return lines[-1:] if any(line.startswith("Traceback (") for line in lines) else lines
+    if any(line.startswith("Traceback (") for line in lines):
+        return lines[-1:]
+    return [message_of(line) for line in lines]
 
 
 def _ending(code: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,16 @@ def tail(log: Path, lines: int) -> list[str]:
         return []
     last = [rest.decode(errors="replace")] if rest.strip() else []
     return [*found, *last][-lines:]
+
+
+def message_of(line: str) -> str:
+    """What a line says: the message of a structured one, any other as it is."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    message = record.get("msg") if isinstance(record, dict) else None
+    return message if isinstance(message, str) else line
 
 
 def follow(log: Path, lines: int, is_alive: Callable[[], bool]) -> Iterator[str]:

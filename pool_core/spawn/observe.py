@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool_core.spawn.logs import tail
+from pool_core.spawn.logs import message_of, tail
 from pool_core.spawn.record import WorkerFile, WorkerRecord
 from pool_core.spawn.registry import WorkerRegistry
 from pool_core.spawn.report import WorkerReport, WorkerStatus
@@ -28,5 +28,5 @@ def _ended(file: WorkerFile, report: WorkerReport) -> WorkerRecord:
     # Another process started it, so its exit status was never ours to collect.
     reason = "process is gone (killed or crashed)"
     if last := tail(file.log, 1):
-        reason += f"; last log line: {last[0]}"
+        reason += f"; last log line: {message_of(last[0])}"
     return WorkerRecord(file, report, WorkerStatus.FAILED, reason)

@@ -41,7 +41,14 @@ def show(
     ctx: typer.Context,
     model: ModelArgument,
     context: Annotated[
-        int, typer.Option("--ctx", min=0, metavar="N", help="Estimate memory for this context.")
+        int,
+        typer.Option(
+            "--ctx",
+            min=0,
+            metavar="N",
+            show_default=False,
+            help="Estimate memory for this context.",
+        ),
     ] = 0,
     catalog: CatalogOption = None,
     json_lines: JsonOption = False,

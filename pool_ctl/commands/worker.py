@@ -45,7 +45,10 @@ def spawn(
         int | None, typer.Option(min=0, metavar="N", help="Which GPU; all of them if not said.")
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="P", help="Port to listen on; 0 is any free.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="P", show_default=False, help="Port; a free one if not said."
+        ),
     ] = 0,
     host: Annotated[
         str, typer.Option("--bind", metavar="ADDRESS", help="Address to listen on.")
@@ -53,17 +56,27 @@ def spawn(
     context: Annotated[
         int,
         typer.Option(
-            "--ctx", min=0, metavar="N", help="Context in tokens, shared by all requests."
+            "--ctx",
+            min=0,
+            metavar="N",
+            show_default=False,
+            help="Context in tokens, shared by all requests. [the model's, at most 16384]",
         ),
     ] = 0,
     slots: Annotated[
-        int, typer.Option(min=0, max=256, metavar="N", help="Most requests at once.")
+        int,
+        typer.Option(
+            min=0, max=256, metavar="N", show_default=False, help="Most requests at once. [16]"
+        ),
     ] = 0,
     threads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="CPU threads; one a core if not said.")
+        int,
+        typer.Option(
+            min=0, metavar="N", show_default=False, help="CPU threads; one a core if not said."
+        ),
     ] = 0,
     kv_type: Annotated[
-        str, typer.Option(metavar="TYPE", help="Cache precision: f16, q8_0 or q4_0.")
+        str, typer.Option(metavar="TYPE", help="Cache precision: f16, q8_0 or q4_0. [f16]")
     ] = "",
     rpc: Annotated[
         list[str] | None,

@@ -64,7 +64,7 @@ def _health(data: Row) -> Iterable[Any]:
     ]
     yield facts(
         [
-            ("cpu", f"{data['load']} of {data['cpus']} busy"),
+            ("cpu", f"load {data['load']:g} on {data['cpus']} CPUs"),
             (
                 "memory",
                 f"{human_bytes(data['memory_available'])} of "
@@ -123,12 +123,12 @@ VIEWS: dict[str, View] = {
         "backends",
         (
             Column("BACKEND", field("name")),
-            Column("HARDWARE", field("hardware"), drop=1),
+            Column("HARDWARE", field("hardware"), drop=2),
             Column("INSTALLED", _yes("installed")),
             Column("READY", _yes("ready")),
-            Column("BUILD", field("build"), drop=2),
+            Column("BUILD", field("build"), drop=3),
             Column("REASON", lambda row: row["reason"], fold=True),
-            Column("REMEDY", lambda row: row["remedy"], drop=3, fold=True),
+            Column("REMEDY", lambda row: row["remedy"], drop=1, fold=True),
         ),
     ),
     "backend install": TextView(_installed),

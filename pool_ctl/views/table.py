@@ -32,20 +32,31 @@ class Column:
     fold: bool = False
 
 
+def _no_note(row: Row) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """Rows of `data[rows_key]`. A view over many pools puts a column before `columns`."""
+    """Rows of `data[rows_key]`. A view over many pools puts a column before `columns`.
+
+    `note` is what must be said of a row and is too long for a column; "" says nothing.
+    """
 
     rows_key: str
     columns: tuple[Column, ...]
     empty: str = "nothing here"
+    note: Callable[[Row], str] = _no_note
 
     def __call__(self, data: Row) -> Iterable[Any]:
         rows = data[self.rows_key]
-        if rows:
-            yield FittedTable(self.columns, rows)
-        else:
+        if not rows:
             yield Text(self.empty, style="dim")
+            return
+        yield FittedTable(self.columns, rows)
+        if notes := list(filter(None, map(self.note, rows))):
+            yield ""
+            yield from (_text(note) for note in notes)
 
 
 @dataclass(frozen=True, slots=True)

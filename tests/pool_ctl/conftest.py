@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from pool_core.console import Console
 from pool_ctl.app import run
 from pool_ctl.context import Session
-from tests.fakes.pool import FakePool
+from tests.fakes.pool import ROOT, FakePool
+
+
+def schema(name: str) -> Draft202012Validator:
+    """A validator of `.specs/schemas/<name>.schema.json`."""
+    text = (ROOT / ".specs" / "schemas" / f"{name}.schema.json").read_text()
+    return Draft202012Validator(json.loads(text))
+
+
+EVENT = schema("event")
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,10 @@ def ask(pool: FakePool) -> Ask:
         out = io.StringIO()
         session = Session(pool.home, Console(json_lines=True, out=out), secrets or {})
         code = run([*argv, "--json"], session)
-        return Answer(code, [json.loads(line) for line in out.getvalue().splitlines()])
+        lines = [json.loads(line) for line in out.getvalue().splitlines()]
+        for line in lines:
+            EVENT.validate(line)
+        return Answer(code, lines)
 
     return ask
 

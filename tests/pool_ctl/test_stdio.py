@@ -13,7 +13,7 @@ import pytest
 from pool_core.protocol import MAX_LINE_BYTES, Op, Request, op_line
 from pool_core.spawn.process import wait_gone
 from tests.fakes.pool import FakePool
-from tests.pool_ctl.conftest import Ask
+from tests.pool_ctl.conftest import EVENT, Ask
 
 Start = Callable[..., subprocess.Popen[str]]
 Line = dict[str, Any]
@@ -41,6 +41,7 @@ class Client:
     def read(self) -> Line:
         assert self.process.stdout is not None
         line: Line = json.loads(self.process.stdout.readline())
+        EVENT.validate(line)
         return line
 
     def read_until(self, wanted: Callable[[Line], bool]) -> Line:
@@ -52,6 +53,8 @@ class Client:
         """Read to the end; heartbeats aside, nothing may follow a result or an error."""
         assert self.process.stdout is not None
         lines = [json.loads(line) for line in self.process.stdout]
+        for line in lines:
+            EVENT.validate(line)
         kinds = [line["t"] for line in lines]
         assert sum(kind in ("result", "error") for kind in kinds) == 1
         assert kinds[-1] in ("result", "error")

@@ -12,7 +12,7 @@ import pytest
 
 from pool_core.spawn.process import wait_gone
 from tests.fakes.pool import FakePool
-from tests.pool_ctl.conftest import Ask
+from tests.pool_ctl.conftest import Ask, schema
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -56,6 +56,19 @@ def test_list_show_and_logs_agree(ask: Ask) -> None:
     }
     logs = ask("worker", "logs", worker).data
     assert logs["lines"][0].startswith(f"fake worker {worker}") and logs["log"] == shown["log"]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "rpc"])
+def test_records_are_what_their_schema_says(ask: Ask, pool: FakePool, backend: str) -> None:
+    pool.use_as_runtime(backend=backend)
+    record = schema("worker-record")
+    data = ask("worker", "spawn", backend, "-m", "ref-llama", "--token").data
+    record.validate(data)
+    os.kill(data["pid"], signal.SIGKILL)
+    assert wait_gone(pool.spawner().get(data["id"]).file.process, 10)
+    (row,) = ask("worker", "list").data["workers"]
+    record.validate(row)
+    assert bool(row["companions"]) is (backend == "rpc")
 
 
 def test_stop_and_stop_all_say_what_they_stopped(ask: Ask) -> None:
