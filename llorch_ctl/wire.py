@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from pool_core.events import Event, from_json
@@ -21,17 +20,18 @@ def decode(line: str) -> Event | None:
     except (ValueError, RecursionError) as error:
         raise BadLine(str(error)) from None
     if event is not None:
-        kind: type[Any] = type(event)
-        for name, hint in _fields_of(kind):
+        for name, hint in _FIELDS[event.t]:
             if not _fits(getattr(event, name), hint):
                 raise BadLine(f"bad {event.t} event: {name}")
     return event
 
 
-@cache
 def _fields_of(kind: type[Any]) -> list[tuple[str, Any]]:
     hints = get_type_hints(kind)
     return [(field.name, hints[field.name]) for field in fields(kind)]
+
+
+_FIELDS = {kind.t: _fields_of(kind) for kind in get_args(Event)}
 
 
 def _fits(value: Any, hint: Any) -> bool:

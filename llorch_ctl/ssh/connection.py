@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +39,7 @@ class Connection:
         self._handshake = Handshake(pool, policy, self._timeouts)
         self._sessions = SessionGate()
         self._hops: list[LiveTransport] = []
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         try:
@@ -84,9 +87,7 @@ class Connection:
     def open_session(self) -> paramiko.Channel:
         """A session channel; `release_session` must follow. Waits for its turn."""
         try:
-            return self._sessions.open(
-                lambda: self.last_hop.open_session(timeout=self._timeouts.channel)
-            )
+            return self._sessions.open(partial(self._open_channel, "session"))
         except (paramiko.ChannelException, TimeoutError) as error:
             raise NoSessions(
                 self.pool,
@@ -102,12 +103,7 @@ class Connection:
     def reach(self, port: int) -> ChannelStream:
         """A connection to 127.0.0.1:`port` of the pool. Raises ForwardRefused or Lost."""
         try:
-            channel = self.last_hop.open_channel(
-                "direct-tcpip",
-                ("127.0.0.1", port),
-                ("127.0.0.1", 0),
-                timeout=self._timeouts.channel,
-            )
+            channel = self._open_channel("direct-tcpip", ("127.0.0.1", port))
         except paramiko.ChannelException as error:
             prohibited = error.code == 1
             raise ForwardRefused(
@@ -120,6 +116,12 @@ class Connection:
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._broken(error) from error
         return ChannelStream(channel)
+
+    def _open_channel(self, kind: str, to: tuple[str, int] | None = None) -> paramiko.Channel:
+        """One at a time: paramiko keeps a single place for the reason of a refusal."""
+        source = ("127.0.0.1", 0) if to else None
+        with self._opening:
+            return self.last_hop.open_channel(kind, to, source, timeout=self._timeouts.channel)
 
     def wait_lost(self, timeout: float) -> Lost | None:
         self.last_hop.join(timeout)

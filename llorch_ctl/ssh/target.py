@@ -22,15 +22,18 @@ class Address:
     def parse(cls, text: str) -> Address:
         """`host`, `user@host`, `host:port`, `[::1]:port`. Raises UsageError."""
         user, _, rest = text.rpartition("@")
-        host, port = rest, ""
+        host, tail = rest, ""
         if rest.startswith("["):
-            host, _, port = rest[1:].partition("]")
-            port = port.removeprefix(":")
+            host, _, tail = rest[1:].partition("]")
         elif rest.count(":") == 1:
-            host, port = rest.split(":")
-        if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):
+            host, tail = rest[: rest.index(":")], rest[rest.index(":") :]
+        if not host or (tail and not _is_port(tail)):
             raise UsageError(f'"{text}" is not an SSH target', "write user@host or user@host:port")
-        return cls(host, user or None, int(port) if port else None)
+        return cls(host, user or None, int(tail[1:]) if tail else None)
+
+
+def _is_port(tail: str) -> bool:
+    return tail[0] == ":" and tail[1:].isdecimal() and 0 < int(tail[1:]) < 65536
 
 
 @dataclass(frozen=True, slots=True)

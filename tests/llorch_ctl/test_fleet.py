@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self
@@ -144,16 +143,10 @@ def test_a_defect_in_one_thread_is_an_outcome(home: Home) -> None:
 
 
 def test_ctrl_c_asks_all_and_keeps_what_is_done(home: Home) -> None:
-    done = threading.Event()
-
-    def interrupt_when_quick_is_done() -> None:
-        done.wait(5)
-        signal.raise_signal(signal.SIGINT)
-
     never = threading.Event()
     busy = ScriptedTransport("busy", OK, gate=never)
     quick = ScriptedTransport("quick", OK)
-    by_name = {"busy": busy, "quick": quick}
+    by_name: dict[str, Any] = {"busy": busy, "quick": quick}
 
     def watch(pool: Pool, item: Event | Phase) -> None:
         if (pool.name, item) == ("quick", Phase.OK):

@@ -39,7 +39,7 @@ def at(tree: Any, path: Path) -> Any:
 
 def types_at(path: Path) -> dict[str, Any]:
     """The parameters of a command of llorch-pool by name, with their Python types."""
-    source = pool_app
+    source: typer.Typer = pool_app
     for word in path[:-1]:
         [group] = [item for item in source.registered_groups if item.name == word]
         assert group.typer_instance is not None

@@ -60,7 +60,12 @@ def forwarded(handle: Serve) -> Iterator[ForwardServer]:
 
 def exchange(port: int, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port)) as sock:
-        sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(1)))
+
+        def send() -> None:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         heard = b"".join(iter(lambda: sock.recv(65536), b""))
         sender.join()
