@@ -8,9 +8,10 @@ import os
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from pool_core.catalog.digest import hash_into
 from pool_core.catalog.errors import ChecksumMismatch
@@ -32,7 +33,7 @@ class Part:
         self._path = part_of(name)
         self._meta = meta_of(name)
         self._remote = remote
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -64,13 +65,16 @@ class Part:
         if self._path.exists() and self._path.stat().st_size:
             yield from hash_into(self._digest, self._path, f"{task}: checking what is there")
         with clear_os_errors(self._path):
-            self._file = self._path.open("ab")
+            # No buffer: a kill loses nothing, and closing after a full disk has nothing to fail at.
+            self._file = self._path.open("ab", buffering=0)
             self.size = self._file.tell()
 
     def append(self, chunk: bytes) -> None:
         assert self._file is not None, "resume() comes first"
+        rest = memoryview(chunk)
         with clear_os_errors(self._path):
-            self._file.write(chunk)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         self._digest.update(chunk)
         self.size += len(chunk)
 
@@ -95,7 +99,6 @@ class Part:
             )
         with clear_os_errors(target):
             assert self._file is not None, "resume() comes first"
-            self._file.flush()
             os.fsync(self._file.fileno())
             self._close()
             target.parent.mkdir(parents=True, exist_ok=True)
