@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engine.params import SamplingParams
-from worker.llama.sampler import Row, Sampler, candidates, logprobs
+from worker.llama.sampler import Row, Sampler, candidates, logprobs, pick
 
 ROW: Row = np.log(np.array([0.1, 0.4, 0.05, 0.25, 0.2], np.float32))
 
@@ -61,6 +61,19 @@ def test_a_low_temperature_sharpens_and_a_high_one_flattens() -> None:
         return float(weights.max() / weights.sum())
 
     assert share_of_best(0.5) > share_of_best(1.0) > share_of_best(2.0)
+
+
+def test_the_least_temperature_is_as_good_as_none() -> None:
+    assert {sampler(temperature=5e-324, seed=seed).choose(ROW) for seed in range(9)} == {1}
+
+
+@given(st.integers(1, 2000), st.floats(0.0, 1.0), st.integers(0, 1000))
+def test_pick_is_where_the_running_sum_passes_the_share(size: int, share: float, seed: int) -> None:
+    weights = np.random.default_rng(seed).random(size).astype(np.float32)
+    sums = np.cumsum(weights, dtype=np.float64)
+    at = pick(weights, share)
+    assert sums[at] >= share * sums[-1] * (1 - 1e-6)
+    assert at == 0 or sums[at - 1] <= share * sums[-1] * (1 + 1e-6)
 
 
 def test_top_k_top_p_and_min_p_keep_the_likeliest() -> None:
