@@ -64,8 +64,9 @@ def root(
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line for a person or a script; returns the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+            signal.signal(number, _interrupt)
     return run(argv, Session(Home.from_env(), Console(json_lines=wants_json(argv))))
 
 

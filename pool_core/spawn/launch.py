@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,10 +68,11 @@ class Launch:
     ) -> None:
         os.close(self._lease_read)
         os.close(self._lease_write)
-        for child in reversed(self._children):
-            if not self._kept:
-                end(child.identity, grace_s=_ABANDON_GRACE_S)
-            child.pipe.close()
+        with ExitStack() as stack:  # each is ended, whatever ending another one raises
+            for child in self._children:
+                stack.callback(child.pipe.close)
+                if not self._kept:
+                    stack.callback(end, child.identity, grace_s=_ABANDON_GRACE_S)
 
     def keep(self) -> None:
         """The worker is up: from now on it outlives us."""
@@ -163,10 +165,14 @@ class Launch:
         }
         if report is not None and report.reason:
             return SpawnError(report.reason, **details)
-        words = "".join(f"\n  {line}" for line in _last_words(tail(child.log, _LOG_LINES)))
         message = f"{child.what} did not start: {_ending(code)}"
-        if words:
-            message += f"; its last words:{words}\n"
+        match _last_words(tail(child.log, _LOG_LINES)):
+            case []:
+                pass
+            case [line]:
+                message += f": {line}"
+            case lines:
+                message += "; its last words:" + "".join(f"\n  {line}" for line in lines) + "\n"
         return SpawnError(message, f"whole log: {child.log}", **details)
 
     def _hung(self, child: _Child, started: float, changed: float) -> SpawnError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import replace
+from ipaddress import ip_address
 
 from pool_core import machine
 from pool_core.backends.hardware import nvidia_gpus
+from pool_core.errors import UsageError
 from pool_core.gguf import GgufHeader, estimate_memory, read_header
 from pool_core.settings import WorkerDefaults
 from pool_core.spawn.errors import DoesNotFit
@@ -16,8 +18,9 @@ _BLOCK = 256  # KV cells are allocated in blocks of this
 
 
 def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
-    """`spec` with every choice made. Raises HeaderError for a file that is no GGUF, and
-    DoesNotFit for one that this machine has no memory for."""
+    """`spec` with every choice made. Raises UsageError for an address that would be open to all,
+    HeaderError for a file that is no GGUF, and DoesNotFit for one that needs too much memory."""
+    check_address(spec)
     header = read_header(spec.model_path)
     trained = header.context_length or defaults.ctx
     chosen = replace(
@@ -29,6 +32,22 @@ def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
     )
     check_memory(header, chosen)
     return chosen
+
+
+def check_address(spec: WorkerSpec) -> None:
+    """Raises UsageError where others could reach a worker that asks nobody for a token."""
+    if not spec.with_token and not is_loopback(spec.host):
+        raise UsageError(
+            f"a worker on {spec.host} can be reached by others and needs a token",
+            "add --token, or reach it on 127.0.0.1 through: llorch worker forward",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_memory(header: GgufHeader, spec: WorkerSpec) -> None:

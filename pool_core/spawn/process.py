@@ -75,10 +75,15 @@ def wait_gone(process: ProcessId, timeout_s: float) -> bool:
 
 
 def end(process: ProcessId, *, grace_s: float, kill_s: float = 5.0) -> bool:
-    """SIGTERM, then SIGKILL after `grace_s`; whether the process is gone."""
-    if not send_signal(process, signal.SIGTERM) or wait_gone(process, grace_s):
-        return True
-    send_signal(process, signal.SIGKILL)
+    """SIGTERM, then SIGKILL after `grace_s`; whether the process is gone.
+
+    Interrupted by a second Ctrl-C it kills at once, so impatience leaves no orphan.
+    """
+    try:
+        if not send_signal(process, signal.SIGTERM) or wait_gone(process, grace_s):
+            return True
+    finally:
+        send_signal(process, signal.SIGKILL)
     return wait_gone(process, kill_s)
 
 

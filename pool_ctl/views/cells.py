@@ -15,6 +15,7 @@ _STYLES = {
     "ok": "green",
     "yes": "green",
     "downloaded": "green",
+    "local": "green",
     "shipped": "green",
     "starting": "yellow",
     "draining": "yellow",

@@ -14,7 +14,8 @@ from pool_ctl.views.table import Column, Row, TableView, TextView, View, facts
 
 def _state(row: Row) -> Text:
     word = str(row["state"])
-    word = {"present": "downloaded", "missing": "-"}.get(word, word)
+    words = {"present": "downloaded" if row["repo"] else "local", "missing": "-"}
+    word = words.get(word, word)
     if word == "partial" and row.get("size"):
         return state(word, f" {100 * row['bytes_here'] / row['size']:.0f} %")
     return state(word)

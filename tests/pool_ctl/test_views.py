@@ -91,6 +91,7 @@ def test_a_partial_download_shows_its_share() -> None:
         "state": "partial",
         "context_length": 32768,
         "roles": [],
+        "repo": "a/b",
     }
     assert "partial 34 %" in render(VIEWS["models list"], {"models": [row]}, 80)[1]
 

@@ -109,6 +109,7 @@ def test_a_failed_spawn_is_one_error_with_the_workers_reason(ask: Ask, pool: Fak
         (("worker",), 2, ["llorch-pool worker --help"]),
         (("worker", "spawn", "cpu", "-m", "tinyllama"), 1, ["models download tinyllama"]),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--kv-type", "f7"), 2, ["f7", "q8_0"]),
+        (("worker", "spawn", "cpu", "-m", "ref-llama", "--bind", "0.0.0.0"), 2, ["--token"]),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--port", "99999"), 2, ["--port", "65535"]),
     ],
 )
