@@ -55,14 +55,14 @@ class WorkerClient:
                 raise AskFailed(f"/health: {response.status} without JSON") from None
         return record if isinstance(record, dict) else {}
 
-    def ask(self, case: Case) -> Answer:
-        """Greedy, reproducible, with log-probabilities. Raises WorkerGone, AskFailed."""
+    def ask(self, case: Case, *, reproducible: bool = True) -> Answer:
+        """Greedy, with log-probabilities. Raises WorkerGone, AskFailed."""
         body = {
             "max_tokens": case.max_tokens,
             "temperature": 0.0,
             "seed": SEED,
             "stop": list(case.stop),
-            "reproducible": True,
+            "reproducible": reproducible,
         }
         if case.mode == "chat":
             body |= {"model": self._model, "messages": case.chat, "stream": True}

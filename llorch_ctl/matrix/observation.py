@@ -36,9 +36,10 @@ class SpeedFacts:
 class Observation:
     """Filled by the one thread that runs the cell, then handed over and not changed again.
 
-    `runs` are the answers of the close cases, each asked alone and several times; `together` are
-    all cases asked at once. `faults` are requests that failed, by case. `error` ends a cell:
-    the worker could not be started, or was lost (`is_lost`); without it the cell was completed.
+    `runs` are the reproducible answers of the close cases: all but the last were asked alone,
+    that one in company. `together` are all cases asked at once, free to share batches. `faults`
+    are requests that failed, by case. `error` ends a cell: the worker could not be started, or
+    was lost; without it the cell was completed. `is_absent`: the machine cannot have the backend.
     """
 
     cell: CellKey

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol
 
 from llorch_ctl.matrix.client import AskFailed
@@ -20,7 +22,7 @@ class Client(Protocol):
     """What a probe needs of a worker; WorkerClient is the real one."""
 
     def health(self) -> dict[str, Any]: ...
-    def ask(self, case: Case) -> Answer: ...
+    def ask(self, case: Case, *, reproducible: bool = True) -> Answer: ...
     def time(self, prompt: str, max_tokens: int) -> Answer: ...
 
 
@@ -39,8 +41,9 @@ def observe(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> No
 
 
 def _ask_alone(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
-    """Each close case on an otherwise idle worker: first all once, then all again."""
-    for run in range(matrix.limits.runs):
+    """Each close case on an otherwise idle worker: all once, then all again, but for the last
+    run, which is asked in company."""
+    for run in range(matrix.limits.runs - 1):
         stage = "answers" if run == 0 else "again"
         cases = [case for case in matrix.close_cases if case.name not in seen.faults]
         for done, case in enumerate(cases):
@@ -52,20 +55,28 @@ def _ask_alone(client: Client, matrix: Matrix, seen: Observation, tell: Tell) ->
                 seen.runs.pop(case.name, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One request of the crowd. A reproducible one is the last run of its case."""
+
+    case: Case
+    reproducible: bool
+
+
 def _ask_together(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
-    """All cases at once, small sets repeated until the worker has `parallel` requests to batch."""
-    crowd = _crowd(matrix.cases, matrix.limits.parallel)
+    """Everything at once: the last run of each close case, and all cases free to be batched."""
+    crowd = _make_crowd(matrix, seen)
     num_done, lock = 0, threading.Lock()
     start = threading.Barrier(min(len(crowd), matrix.limits.parallel))
 
-    def ask(number: int, case: Case) -> tuple[Case, Answer | AskFailed]:
+    def ask(number: int, question: _Question) -> Answer | AskFailed:
         nonlocal num_done
         if number < start.parties:
             start.wait(60)
         try:
-            return case, client.ask(case)
+            return client.ask(question.case, reproducible=question.reproducible)
         except AskFailed as error:
-            return case, error
+            return error
         finally:
             with lock:
                 num_done += 1
@@ -73,16 +84,24 @@ def _ask_together(client: Client, matrix: Matrix, seen: Observation, tell: Tell)
 
     tell("together", 0, len(crowd))
     with ThreadPoolExecutor(start.parties, thread_name_prefix="matrix-ask") as pool:
-        for case, answer in pool.map(ask, range(len(crowd)), crowd):
-            if isinstance(answer, Answer):
-                seen.together.setdefault(case.name, []).append(answer)
+        answers = pool.map(ask, range(len(crowd)), crowd)
+        for question, answer in zip(crowd, answers, strict=True):
+            name = question.case.name
+            if isinstance(answer, AskFailed):
+                seen.faults.setdefault(name, str(answer))
+            elif question.reproducible:
+                seen.runs[name].append(answer)
             else:
-                seen.faults.setdefault(case.name, str(answer))
+                seen.together.setdefault(name, []).append(answer)
 
 
-def _crowd(cases: Sequence[Case], parallel: int) -> list[Case]:
-    rounds = -(-parallel // len(cases))
-    return list(cases) * max(1, rounds)
+def _make_crowd(matrix: Matrix, seen: Observation) -> list[_Question]:
+    """The two kinds in turn; a small set of cases is repeated until `parallel` are batched."""
+    rounds = max(1, -(-matrix.limits.parallel // len(matrix.cases)))
+    free = [_Question(case, False) for case in matrix.cases] * rounds
+    last = [_Question(case, True) for case in matrix.close_cases if case.name in seen.runs]
+    pairs = zip_longest(last, free)
+    return [question for pair in pairs for question in pair if question is not None]
 
 
 def _measure(client: Client, speed: Speed, tell: Tell) -> SpeedFacts:

@@ -24,6 +24,7 @@ class Behaviour:
     shift: float = 0.0
     is_noisy: bool = False
     hates_company: bool = False
+    is_never_reproducible: bool = False
     token_s: float = 0.0
     dies_at_request: int | None = None
     refuses: str | None = None
@@ -100,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, json.dumps(error).encode())
             return
         texts = list(behaviour.answers.get(prompt, [f" {n}" for n in range(8)]))
-        if behaviour.hates_company and self._in_company():
+        is_free = not body.get("reproducible") or behaviour.is_never_reproducible
+        if behaviour.hates_company and is_free and self._in_company():
             texts[-1] = " what?"
         noise = number / 1000 if behaviour.is_noisy else 0.0
         self.send_response(200)

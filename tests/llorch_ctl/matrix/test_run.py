@@ -107,6 +107,7 @@ def test_a_healthy_pool_passes_every_check(rig: Rig) -> None:
         (Behaviour(shift=0.3), "parity"),
         (Behaviour(is_noisy=True), "reproducible"),
         (Behaviour(hates_company=True), "batched"),
+        (Behaviour(hates_company=True, is_never_reproducible=True), "reproducible"),
         (Behaviour(token_s=0.02), "speed"),
         (Behaviour(layers=(3, 4)), "load"),
         (Behaviour(refuses="capital"), "answers"),
@@ -335,8 +336,9 @@ def test_the_small_set_of_cases_is_repeated_until_the_worker_has_a_crowd(rig: Ri
     rig.run(
         "[limits]\nparallel = 6\nruns = 2\n[speed]\nenabled = false", "one/cpu/*", watch=collect
     )
-    assert len(bodies) == 2 * 2 + 6
-    assert all(body["reproducible"] and body["temperature"] == 0 for body in bodies)
+    assert [body["reproducible"] for body in bodies[:2]] == [True, True]
+    crowd = [body["reproducible"] for body in bodies[2:]]
+    assert (crowd.count(True), crowd.count(False)) == (2, 6)
 
 
 def test_chat_cases_are_judged_like_raw_ones(rig: Rig) -> None:
