@@ -39,6 +39,7 @@ MB = 1_000_000
         ([Fault(FaultKind.STATUS, code=500, times=3)], 1.0),
         ([Fault(FaultKind.STATUS, code=403)], 1.0),
         ([Fault(FaultKind.STATUS, code=429, headers={"Retry-After": "0"})], 1.0),
+        ([Fault(FaultKind.STATUS, code=429, headers={"ratelimit": '"api";r=0;t=0'})], 1.0),
         ([Fault(FaultKind.REFUSE, times=2)], 1.0),
         ([Fault(FaultKind.STATUS, code=503, method="HEAD", where="hub", times=2)], 1.0),
         ([Fault(FaultKind.REFUSE, method="HEAD", where="hub", times=2)], 1.0),
