@@ -37,7 +37,9 @@ class ContextError(Exception):
 class Context:
     """Owns one llama_context. One thread at a time; close it before its model."""
 
-    def __init__(self, model: C.llama_model_p, num_vocab: int, options: ContextOptions) -> None:
+    def __init__(
+        self, model: C.llama_model_p | None, num_vocab: int, options: ContextOptions
+    ) -> None:
         params = C.llama_context_default_params()
         params.n_ctx = options.num_cells
         params.n_batch = params.n_ubatch = options.max_batch

@@ -32,6 +32,8 @@ def check_fit(
         swa_full=False,
     )
     available = sum(device.free_bytes for device in devices) if devices else available_memory()
+    if available == 0:  # a device that does not say: its allocation will
+        return
     where = ", ".join(device.name for device in devices) or "memory"
     if estimate.weights > available:
         raise LoadError(

@@ -17,7 +17,7 @@ class Model:
     """Owns one llama_model. Weights only: contexts hold everything that changes."""
 
     def __init__(self, handle: C.llama_model_p) -> None:
-        self.handle = handle
+        self.handle: C.llama_model_p | None = handle
         self.vocab = LlamaVocab(handle)
 
     @classmethod
@@ -75,4 +75,6 @@ class Model:
         return None if text is None else text.decode("utf-8", "replace")
 
     def close(self) -> None:
-        C.llama_model_free(self.handle)
+        if self.handle is not None:
+            C.llama_model_free(self.handle)
+            self.handle = None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.params import SamplingParams
+from worker.engine.runner import RunnerError
 
 Row = NDArray[np.float32]
 Weights = NDArray[np.float32]
@@ -37,15 +38,11 @@ class Sampler:
         seed = secrets.randbits(64) if params.seed is None else params.seed & (1 << 64) - 1
         self._random = np.random.Generator(np.random.PCG64(seed))
 
-    @property
-    def is_plain_argmax(self) -> bool:
-        return self._is_greedy and self._penalties is None
-
     def choose(self, row: Row) -> int:
-        """The next token; `row` is not changed."""
+        """The next token; `row` is not changed. Raises RunnerError for a row without sense."""
         if self._penalties is not None:
             row = self._penalties.apply(row)
-        token = int(row.argmax()) if self._is_greedy else self._draw(row)
+        token = _argmax(row) if self._is_greedy else self._draw(row)
         if self._penalties is not None:
             self._penalties.note(token)
         return token
@@ -89,7 +86,7 @@ def candidates(row: Row, params: SamplingParams) -> tuple[Ids | None, Weights]:
     """The tokens that may be drawn (None: all) and their weights, of which the largest is 1."""
     ids = _largest(row, params.top_k) if 0 < params.top_k < len(row) else None
     logits = row if ids is None else row[ids]
-    weights = logits - logits.max()
+    weights = logits - logits[_argmax(logits)]
     weights /= np.float32(max(params.temperature, _MIN_TEMPERATURE))
     np.exp(weights, out=weights)
     if params.min_p > 0.0:
@@ -97,6 +94,15 @@ def candidates(row: Row, params: SamplingParams) -> tuple[Ids | None, Weights]:
     if params.top_p < 1.0:
         ids, weights = _keep(ids, weights, _nucleus(weights, params.top_p))
     return ids, weights
+
+
+def _argmax(row: Row) -> int:
+    """Where the largest is. Raises RunnerError when any of them is not a number."""
+    at = int(row.argmax())
+    if math.isnan(row[at]):  # argmax finds a NaN before all numbers
+        message = "the model computed something that is not a number; its file may be damaged"
+        raise RunnerError(message, code="NOT_A_NUMBER", retriable=False)
+    return at
 
 
 def pick(weights: Weights, share: float) -> int:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engine.params import SamplingParams
+from worker.engine.runner import RunnerError
 from worker.llama.sampler import Row, Sampler, candidates, logprobs, pick
 
 ROW: Row = np.log(np.array([0.1, 0.4, 0.05, 0.25, 0.2], np.float32))
@@ -102,6 +103,15 @@ def test_top_p_of_a_large_vocabulary_is_the_smallest_set_that_suffices(
     assert mass - smallest <= top_p + 1e-4
     rest = np.delete(probabilities, list(chosen))
     assert rest.size == 0 or rest.max() <= smallest + 1e-9
+
+
+@pytest.mark.parametrize("params", [{}, {"temperature": 1.0}, {"temperature": 1.0, "top_k": 2}])
+def test_a_row_that_is_not_a_number_is_an_error(params: dict[str, Any]) -> None:
+    row = ROW.copy()
+    row[2] = math.nan
+    with pytest.raises(RunnerError) as caught:
+        sampler(seed=1, **params).choose(row)
+    assert caught.value.code == "NOT_A_NUMBER" and not caught.value.retriable
 
 
 def test_repetition_penalty_counts_the_prompt_presence_and_frequency_do_not() -> None:
