@@ -1,7 +1,7 @@
 """A stand-in for `llorch-pool stdio` that misbehaves on request. Run as a script, stdlib only.
 
-Usage: fake_agent.py MODE stdio. The mode is what happens before `hello`; the first word of the
-request's argv is what happens after it.
+Usage: fake_agent.py MODE [ACTION…] stdio. The mode is what happens before `hello`; the action,
+else the request's argv, is what happens after it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def main() -> None:
     threading.Timer(120, lambda: os._exit(99)).start()  # whatever a test forgets
     before_hello(sys.argv[1])
     request = json.loads(sys.stdin.readline())
-    run(request["argv"], request)
+    run(sys.argv[2:-1] or request["argv"], request)
     sys.stdout.flush()
     os._exit(0)
 
