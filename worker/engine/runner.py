@@ -94,8 +94,8 @@ class Vocab(Protocol):
 class ModelRunner(Protocol):
     """A loaded model with its KV cells. Only the engine's thread calls it.
 
-    A slot is a sequence id in the cache. It is started before it appears in a batch and released
-    when its sequence has ended, with as many trims between as the engine likes.
+    A slot is a sequence id in the cache. It is started before it appears in a batch, and released
+    when its sequence has ended.
     """
 
     @property

@@ -15,8 +15,7 @@ from llama_cpp._ggml import libggml
 
 log = logging.getLogger("llama.cpp")
 
-_LEVELS = {2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
-_ERROR = 4
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
 
 # llama.cpp says only in its log why a model was refused and where its layers went.
 _captured: list[tuple[int, str]] | None = None
@@ -24,7 +23,7 @@ _capture_lock = threading.Lock()
 
 
 def _on_log(level: int, text: bytes, _: object) -> None:
-    if _captured is None and not log.isEnabledFor(logging.DEBUG) and level < _ERROR:
+    if _captured is None and not log.isEnabledFor(logging.DEBUG) and level != _ERROR:
         return
     line = text.decode("utf-8", "replace").rstrip()
     if not line:

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 
 DEFAULT_MAX_CTX = 16384
-# Below this size the threads would wait for each other longer than they compute: the reference
-# models run 1.2 to 6 times faster on one thread than on two, most of all on a busy machine.
+# Below this size threads wait for each other longer than they compute: on two busy cores the
+# reference models run about five times faster on one thread than on two.
 _SMALL_MODEL_BYTES = 32 << 20
 KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
 
