@@ -44,6 +44,11 @@ class WorkerClient:
         self._lock = threading.Lock()
         self._aborted = False
 
+    @property
+    def num_open(self) -> int:
+        """How many questions wait for an answer now."""
+        return len(self._open)
+
     def health(self) -> dict[str, Any]:
         """What the worker says of itself. Raises WorkerGone, AskFailed."""
         with self._connection(_HEALTH_TIMEOUT_S) as connection:
