@@ -98,7 +98,8 @@ def _verified(data: Row) -> Iterable[Any]:
 
 def _removed(data: Row) -> Iterable[Any]:
     freed = human_bytes(data["bytes_freed"])
-    yield f"removed {len(data['removed'])} files of {data['id']}, {freed} freed"
+    count = len(data["removed"])
+    yield f"removed {count} file{'s' * (count != 1)} of {data['id']}, {freed} freed"
 
 
 VIEWS: dict[str, View] = {

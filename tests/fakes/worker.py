@@ -61,6 +61,8 @@ class Answer(BaseHTTPRequestHandler):
 def serve(args: argparse.Namespace) -> int:
     reporter = Reporter(args.report_fd or None, args.state_file)
     starting = WorkerReport(WorkerStatus.STARTING, os.getpid(), host=args.host)
+    if args.fake_ignore_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if args.fake_mute:
         signal.pause()
     print(f"fake worker {args.worker_id} loads {args.model}", flush=True)
@@ -88,9 +90,7 @@ def _listen(args: argparse.Namespace, reporter: Reporter) -> int:
         reporter.send(WorkerReport(WorkerStatus.FAILED, os.getpid(), reason=reason))
         return WorkerExit.PORT_TAKEN
     stop = threading.Event()
-    if args.fake_ignore_sigterm:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    else:
+    if not args.fake_ignore_sigterm:
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ready = {

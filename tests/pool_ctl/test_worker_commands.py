@@ -133,10 +133,7 @@ def test_interrupting_a_spawn_stops_the_worker(
     pool: FakePool, start: Start, ask: Ask, number: signal.Signals
 ) -> None:
     pool.use_as_runtime("--fake-hang")
-    command = start("worker", "spawn", "cpu", "--model", "ref-llama", "--json")
-    assert command.stdout is not None
-    while '"done":50' not in command.stdout.readline():
-        pass
+    command = half_loaded(start)
     (record,) = pool.spawner().list()
     command.send_signal(number)
     out, err = command.communicate(timeout=30)
@@ -144,6 +141,43 @@ def test_interrupting_a_spawn_stops_the_worker(
     assert '"E_CANCELLED"' in out and "Traceback" not in err
     assert wait_gone(record.file.process, 0)
     assert ask("worker", "list").data == {"workers": []}
+
+
+def half_loaded(start: Start, backend: str = "cpu") -> subprocess.Popen[str]:
+    """A spawn whose worker has loaded half of its model."""
+    command = start("worker", "spawn", backend, "--model", "ref-llama", "--json")
+    assert command.stdout is not None
+    while '"done":50' not in command.stdout.readline():
+        pass
+    return command
+
+
+def test_an_impatient_second_ctrl_c_leaves_no_orphan(pool: FakePool, start: Start) -> None:
+    pool.use_as_runtime("--fake-hang", "--fake-ignore-sigterm")
+    command = half_loaded(start)
+    (record,) = pool.spawner().list()
+    command.send_signal(signal.SIGINT)
+    assert not wait_gone(record.file.process, 0.5)  # it ignores the first, polite word
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=30)
+    assert command.returncode == 130 and "Traceback" not in err
+    assert wait_gone(record.file.process, 0)
+    assert pool.spawner().list() == []
+
+
+def test_a_worker_whose_spawn_was_killed_is_still_known(
+    pool: FakePool, start: Start, ask: Ask
+) -> None:
+    pool.use_as_runtime("--fake-hang", backend="rpc")
+    command = half_loaded(start, "rpc")
+    command.kill()
+    command.wait()
+    (row,) = ask("worker", "list").data["workers"]
+    assert row["status"] == "starting" and row["progress"] == 0.5
+    record = pool.spawner().get(row["id"])
+    ask("worker", "stop", row["id"])
+    assert wait_gone(record.file.process, 0)
+    assert wait_gone(record.file.companions[0].process, 0)
 
 
 def test_logs_are_followed_until_the_worker_ends(start: Start, ask: Ask) -> None:
