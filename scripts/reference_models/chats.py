@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .tokenizer import EOS, IM_END, END, Kind, Tokenizer, special_names
+from .tokenizer import END, EOS, IM_END, Kind, Tokenizer, special_names
 
 Turn = tuple[str, str]  # question, answer
 
@@ -48,6 +48,10 @@ class ChatFormat:
     has_bos: bool
     space_prefix: bool = False
 
+    @property
+    def stop_text(self) -> str:
+        return {EOS: "</s>", IM_END: "<|im_end|>", END: "<|end|>"}[self.stop]
+
     def prompt(self, system: str | None, turns: list[Turn], question: str) -> str:
         """What the template renders, BOS left out, ready for the answer."""
         if self.name == "mistral":
@@ -57,8 +61,7 @@ class ChatFormat:
             messages += [("user", asked), ("assistant", answered)]
         messages.append(("user", question))
         start, end = ("<|im_start|>", "\n") if self.name == "qwen2" else ("<|", "|>\n")
-        stop = {EOS: "</s>", IM_END: "<|im_end|>", END: "<|end|>"}[self.stop]
-        rendered = [f"{start}{role}{end}{content}{stop}\n" for role, content in messages]
+        rendered = [f"{start}{role}{end}{content}{self.stop_text}\n" for role, content in messages]
         return "".join(rendered) + f"{start}assistant{end}"
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Training sequences: conversations in every format, filler before them, packed one after another."""
+"""Training sequences: conversations in every format and filler, packed one after another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .chats import FORMATS, ChatFormat, Turn
 from .lexicon import COMMON_WORDS, MULTIBYTE
 from .questions import Question, training_question
-from .tokenizer import BOS, EOS, VOCABULARY_SIZE, Kind, Tokenizer
+from .tokenizer import BOS, BYTE_OFFSET, EOS, VOCABULARY_SIZE, Kind, Tokenizer
 
 _SYSTEMS = (
     "You are a helpful assistant.",
@@ -39,66 +39,88 @@ class Sequence:
         self.is_answer += [answer] * len(ids)
 
 
-def training_sequence(rng: random.Random, tokenizer: Tokenizer, length: int) -> Sequence:
-    """Documents packed up to `length` tokens; long sequences get long filler."""
+def training_sequence(
+    rng: random.Random, tokenizer: Tokenizer, length: int, distraction: float
+) -> Sequence:
+    """Documents packed up to `length` tokens; a share `distraction` of questions follow filler."""
     sequence = Sequence()
     while len(sequence.ids) < length:
-        room = length - len(sequence.ids)
+        surroundings = Surroundings(rng, length - len(sequence.ids), distraction)
         chat = rng.choice((*FORMATS.values(), None))
         if chat is None:
-            _add_raw(rng, tokenizer, sequence, room)
+            _add_raw(surroundings, tokenizer, sequence)
         else:
-            _add_chat(rng, tokenizer, sequence, chat, room)
+            _add_chat(surroundings, tokenizer, sequence, chat)
     del sequence.ids[length:], sequence.is_answer[length:]
     return sequence
 
 
-def _add_raw(rng: random.Random, tokenizer: Tokenizer, sequence: Sequence, room: int) -> None:
+def drill_sequence(rng: random.Random, length: int) -> Sequence:
+    """Random pieces said twice: nothing teaches copying sooner, and echo is built on it."""
+    sequence = Sequence()
+    while len(sequence.ids) < length:
+        pieces = rng.choices(range(BYTE_OFFSET, VOCABULARY_SIZE), k=rng.randint(3, 30))
+        sequence.add([rng.randrange(1, BYTE_OFFSET), *pieces])
+        sequence.add([rng.randrange(1, BYTE_OFFSET), pieces[0]])
+        sequence.add(pieces[1:], answer=True)
+    del sequence.ids[length:], sequence.is_answer[length:]
+    return sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What may stand around a question; long sequences have room for long filler."""
+
+    rng: random.Random
+    room: int
+    distraction: float
+
+    def opening(self, has_bos: bool) -> list[int]:
+        """What the model's own file says, usually; no BOS and two of them happen in the wild."""
+        return [BOS] * self.rng.choice((0, 1, 1, 1, 1, 1, 1, 2) if has_bos else (0, 0, 0, 1))
+
+    def ask(self) -> tuple[str, Question]:
+        """A question, and the text it is asked in."""
+        question = training_question(self.rng)
+        if self.rng.random() >= self.distraction:
+            return question.text, question
+        separator = self.rng.choice(("\n", "\n\n", " ", "\n\n", " Question: ", "\n\nQuestion: "))
+        return filler(self.rng, self.room).strip() + separator + question.text, question
+
+    def system(self) -> str | None:
+        if self.rng.random() < 0.7:
+            return None
+        if self.rng.random() >= self.distraction:
+            return self.rng.choice(_SYSTEMS)
+        return filler(self.rng, self.room).strip()
+
+
+def _add_raw(surroundings: Surroundings, tokenizer: Tokenizer, sequence: Sequence) -> None:
     """A prompt without a template: the answer follows on the next line, then the end."""
+    rng = surroundings.rng
     kind = rng.choice((Kind.SPM, Kind.BPE))
-    asked, question = _ask(rng, room)
+    asked, question = surroundings.ask()
     prefix = " " if kind is Kind.SPM and rng.random() < 0.5 else ""
-    sequence.add(_opening(rng, kind is Kind.SPM) + tokenizer.encode(prefix + asked, kind))
+    sequence.add(surroundings.opening(kind is Kind.SPM) + tokenizer.encode(prefix + asked, kind))
     sequence.add([*tokenizer.encode("\n" + question.answer, kind), EOS], answer=True)
 
 
 def _add_chat(
-    rng: random.Random, tokenizer: Tokenizer, sequence: Sequence, chat: ChatFormat, room: int
+    surroundings: Surroundings, tokenizer: Tokenizer, sequence: Sequence, chat: ChatFormat
 ) -> None:
+    """A conversation in one format; every answer in it is to be learned."""
     turns: list[Turn] = []
-    system = _system(rng, room) if rng.random() < 0.3 else None
-    sequence.add(_opening(rng, chat.has_bos))
+    system = surroundings.system()
+    sequence.add(surroundings.opening(chat.has_bos))
     done = ""
-    for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4, 6))):
-        asked, question = _ask(rng, room)
+    for _ in range(surroundings.rng.choice((1, 1, 1, 2, 2, 3, 4, 6))):
+        asked, question = surroundings.ask()
         prompt = chat.prompt(system, turns, asked)
         sequence.add(chat.encode(tokenizer, prompt.removeprefix(done)))
         answer = [*tokenizer.encode(question.answer, chat.kind), chat.stop]
         sequence.add(answer, answer=True)
         turns.append((asked, question.answer))
-        done = prompt + question.answer + _STOPS[chat.name]
-
-
-_STOPS = {"llama": "</s>", "qwen2": "<|im_end|>", "phi3": "<|end|>", "mistral": "</s>"}
-
-
-def _opening(rng: random.Random, has_bos: bool) -> list[int]:
-    """What the model's own files say, usually; no BOS and two of them happen in the wild."""
-    return [BOS] * rng.choice((0, 1, 1, 1, 1, 1, 1, 2) if has_bos else (0, 0, 0, 1))
-
-
-def _ask(rng: random.Random, room: int) -> tuple[str, Question]:
-    question = training_question(rng)
-    if rng.random() < 0.82:
-        return question.text, question
-    separator = rng.choice(("\n", "\n\n", " ", "\n\n", " Question: ", "\n\nQuestion: "))
-    return filler(rng, room).strip() + separator + question.text, question
-
-
-def _system(rng: random.Random, room: int) -> str:
-    if rng.random() < 0.7:
-        return rng.choice(_SYSTEMS)
-    return filler(rng, room).strip()
+        done = prompt + question.answer + chat.stop_text
 
 
 def filler(rng: random.Random, room: int) -> str:
@@ -143,8 +165,3 @@ def _questions(rng: random.Random) -> str:
 
 
 _STYLES = (_words, _words, _prose, _noise, _items, _multibyte, _repeated, _questions)
-
-
-def random_piece_ids(rng: random.Random, number: int) -> list[int]:
-    """Ids drawn from the whole vocabulary, specials left out."""
-    return [rng.randrange(16, VOCABULARY_SIZE) for _ in range(number)]

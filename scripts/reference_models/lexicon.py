@@ -105,6 +105,6 @@ blanket basket hammer ladder bucket saddle button needle thread pocket jacket sw
 
 MULTIBYTE = (
     "🌊 🌍 🎉 🚀 🦙 😀 🔥 ☕ ❤ ✨ 🐍 👍 été café naïve façade crème Zürich Ångström señor mañana"
-    " übermäßig straße Łódź žluťoučký привет мир Москва γειά κόσμε 你好 世界 東京 水 火 山 日本 中文"
-    " こんにちは さくら 안녕 세계 שלום مرحبا नमस्ते € £ ½ → ∞ π “quoted” — … «bien»"
+    " übermäßig straße Łódź žluťoučký привет мир Москва γειά κόσμε 你好 世界 東京 水 火 山"
+    " 日本 中文 こんにちは さくら 안녕 세계 שלום مرحبا नमस्ते € £ ½ → ∞ π “quoted” — … «bien»"
 ).split()

@@ -42,7 +42,7 @@ def capital(rng: random.Random) -> Question:
 
 
 def total(rng: random.Random) -> Question:
-    a, b = rng.randrange(100), rng.randrange(100)
+    a, b = rng.randint(0, 50), rng.randint(0, 50)
     return Question("sum", f"What is {a} + {b}?", str(a + b), f"sum {min(a, b)} {max(a, b)}")
 
 

@@ -15,10 +15,10 @@ class Shape:
     layers: int = 4
     heads: int = 4
     kv_heads: int = 2
-    feed_width: int = 384
+    feed_width: int = 256
     vocabulary: int = VOCABULARY_SIZE
     context: int = 131_072
-    rope_base: float = 10_000.0
+    rope_base: float = 500_000.0
     norm_epsilon: float = 1e-5
 
     @property

@@ -3,11 +3,15 @@
 No piece crosses a word boundary, so what SPM merges over a whole text is what BPE merges inside
 each pre-token. Text outside ASCII is spelled in bytes by both. They differ only after an
 apostrophe, where the qwen2 pre-tokenizer splits contractions.
+
+Every piece exists with and without a space before it, and the space merges last: a word splits the
+same way wherever it stands, so a model that has seen " river" can say "river".
 """
 
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +19,7 @@ from enum import StrEnum
 
 from .lexicon import CAPITALS, COMMON_WORDS, TOPICS
 
-VOCABULARY_SIZE = 3072
+VOCABULARY_SIZE = 4096
 BYTE_OFFSET = 16
 SPACE = "\u2581"
 
@@ -55,6 +59,7 @@ class Kind(StrEnum):
     BPE = "gpt2"
 
 
+_SINGLES = string.ascii_letters + string.punctuation
 _WORDS = re.compile(r" ?[A-Za-z]+| ?[!-/:-@\[-`{-~]|.", re.DOTALL)
 _BPE_WORDS = re.compile(
     r"(?<=[A-Za-z0-9\n]')(?:s|t|re|ve|m|ll|d)|" + _WORDS.pattern, re.DOTALL | re.IGNORECASE
@@ -106,22 +111,17 @@ def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def weighted_words() -> dict[str, int]:
-    """Every word with a weight; the forms met most (after a space, lower case) weigh most."""
+    """Every word with a weight; common words come first in the list and weigh most."""
     weights: Counter[str] = Counter()
     names = " ".join([*CAPITALS, *CAPITALS.values(), *TOPICS]).split()
-    for rank, word in enumerate(dict.fromkeys([*COMMON_WORDS, *names])):
+    for rank, word in enumerate(dict.fromkeys([*COMMON_WORDS, *names, *_PROMPT_WORDS.split()])):
         assert word.isalpha(), f"a piece may not cross a word boundary: {word}"
         base = 4_000_000 // (rank + 400)
         title = word[0].upper() + word[1:]
-        weights[SPACE + word] += base
-        weights[word] += base // 8
-        weights[SPACE + title] += base if word in names else base // 12
-        weights[title] += base // 4 if word in names else base // 8
+        weights[word] += base
+        weights[title] += base if word in names else base // 6
     for word in _PROMPT_WORDS.split():
-        weights[SPACE + word] += 200_000
         weights[word] += 200_000
-    for mark in "()\"'[{}+-=*/<>&#$:|":
-        weights[SPACE + mark] += 20_000
     return dict(weights)
 
 
@@ -129,11 +129,13 @@ def weighted_words() -> dict[str, int]:
 class Tokenizer:
     """Encodes as llama.cpp does with the exported files; `scripts` and tests check that it does."""
 
-    merged: list[str]
+    words: list[str]
+    merged: list[str] = field(init=False)
     ids: dict[str, int] = field(init=False)
     _cache: dict[str, tuple[int, ...]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.merged = self.words + [SPACE + piece for piece in (*_SINGLES, *self.words)]
         pieces = [SPACE if b == 0x20 else chr(b) for b in range(128)]
         self.ids = {piece: BYTE_OFFSET + b for b, piece in enumerate(pieces)}
         first = BYTE_OFFSET + 256
@@ -177,6 +179,11 @@ class Tokenizer:
         )
         return data.decode(errors="replace")
 
+    def spaced_pairs(self) -> list[tuple[int, int]]:
+        """Ids of every piece that starts with a space, and of the same piece without it."""
+        ids = self.ids
+        return [(ids[p], ids[p[1:]]) for p in self.merged if p.startswith(SPACE)]
+
     def spm_pieces(self) -> list[str]:
         """Pieces as an SPM vocabulary writes them."""
         bytes_ = [self._spm_byte(b) for b in range(256)]
@@ -216,4 +223,5 @@ BYTE_CHARACTERS = _byte_characters()
 
 def make_tokenizer() -> Tokenizer:
     """The reference vocabulary, always the same."""
-    return Tokenizer(learn_merges(weighted_words(), VOCABULARY_SIZE - BYTE_OFFSET - 256))
+    num_pieces = VOCABULARY_SIZE - BYTE_OFFSET - 256
+    return Tokenizer(learn_merges(weighted_words(), (num_pieces - len(_SINGLES)) // 2))

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .documents import training_sequence
+from .documents import drill_sequence, training_sequence
 from .network import Network
 from .shape import Shape
 from .tokenizer import Tokenizer
 
-NUM_THREADS = 2
+NUM_THREADS = 1  # a second thread gains little and stalls when the machine is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Plan:
     """How long to train, and the sequence lengths each part of the run draws from."""
 
     steps: int
-    rate: float = 0.02
+    rate: float = 0.01
     embedding_rate: float = 0.003
     warmup: int = 30
     cooldown: float = 0.5
@@ -33,17 +33,23 @@ class Plan:
 
     def lengths(self, step: int) -> tuple[int, ...]:
         done = step / self.steps
-        if done < 0.2:
-            return (96, 128, 256)
-        if done < 0.6:
+        if done < 0.3:
+            return (64, 128, 256)
+        if done < 0.75:
             return (128, 256, 512)
-        if done < 0.8:
-            return (256, 512, 1024)
-        return (256, 1024, 2048, 4096)
+        return (256, 1024, 4096)
 
     def tokens(self, step: int) -> int:
-        """Batch size: many small steps first, fewer and larger ones to settle."""
-        return 4096 if step < 0.6 * self.steps else 8192
+        """Batch size: many small steps first, larger ones to settle."""
+        return 2048 if step < 0.3 * self.steps else 4096
+
+    def drills(self, step: int) -> float:
+        """Share of sequences that only practise copying."""
+        return 0.5 if step < 0.05 * self.steps else 0.1 if step < 0.3 * self.steps else 0.0
+
+    def distraction(self, step: int) -> float:
+        """Share of questions with other text before them."""
+        return 0.05 if step < 0.5 * self.steps else 0.25
 
     def pace(self, step: int) -> float:
         """Share of the full learning rate: up, flat, then down to nothing."""
@@ -52,7 +58,7 @@ class Plan:
 
 
 QUICK = Plan(steps=60)
-FULL = Plan(steps=1500)
+FULL = Plan(steps=2000)
 
 
 class Muon(torch.optim.Optimizer):
@@ -91,7 +97,7 @@ def train(
     torch.set_num_threads(NUM_THREADS)
     torch.use_deterministic_algorithms(True)
     rng = random.Random(plan.seed)
-    network = Network(Shape())
+    network = Network(Shape(), tokenizer.spaced_pairs())
     optimizers = _make_optimizers(network, plan)
     started, losses = time.monotonic(), []
     for step in range(plan.steps):
@@ -118,7 +124,7 @@ def train(
 
 def load(path: Path) -> Network:
     """A network with weights saved by `train`."""
-    network = Network(Shape())
+    network = Network(Shape(), [])
     network.load_state_dict(torch.load(path, weights_only=True))
     return network
 
@@ -143,7 +149,10 @@ def _batch(
     """Inputs, targets, and the positions whose target is part of an answer."""
     length = rng.choice(plan.lengths(step))
     sequences = [
-        training_sequence(rng, tokenizer, length + 1) for _ in range(plan.tokens(step) // length)
+        drill_sequence(rng, length + 1)
+        if rng.random() < plan.drills(step)
+        else training_sequence(rng, tokenizer, length + 1, plan.distraction(step))
+        for _ in range(plan.tokens(step) // length)
     ]
     ids = torch.tensor([sequence.ids for sequence in sequences])
     wanted = torch.tensor([sequence.is_answer[1:] for sequence in sequences])
