@@ -86,7 +86,7 @@ class LiveScreen:
         self._stages: dict[CellKey, str] = dict.fromkeys(plan.cells, "queued")
         self._results: dict[CellKey, CellResult] = {}
         self._live = Live(
-            get_renderable=self._render, console=terminal, refresh_per_second=8, transient=True
+            get_renderable=self.render, console=terminal, refresh_per_second=8, transient=True
         )
 
     def __enter__(self) -> AbstractContextManager[Any]:
@@ -104,7 +104,8 @@ class LiveScreen:
             case Note(text=text):
                 self._terminal.print(plain(text), markup=False, style="dim")
 
-    def _render(self) -> Group:
+    def render(self) -> Group:
+        """Everything as it stands now."""
         done, total = len(self._results), len(self._stages)
         bar = Table.grid(padding=(0, 1), expand=True)
         bar.add_column(ratio=1)
