@@ -28,6 +28,10 @@ from pool_core.spawn.report import WorkerReport, WorkerStatus
 _EXIT_WAIT_S = 5.0
 _ABANDON_GRACE_S = 2.0
 _LOG_LINES = 20
+_HINTS: dict[int, str] = {
+    signal.SIGKILL: " (out of memory?)",
+    signal.SIGILL: " (llama.cpp was built for another CPU; llorch-pool backend install --force)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,5 +210,4 @@ def _ending(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-    return f"it was killed by {name}{hint}"
+    return f"it was killed by {name}{_HINTS.get(-code, '')}"
