@@ -67,17 +67,8 @@ class Steps:
 def set_up(extras: list[str], steps: Steps) -> None:
     """Make `.venv` able to run llorch (and, with extras, its tests)."""
     started = time.monotonic()
-    if not PYTHON.exists():
-        shutil.rmtree(VENV, ignore_errors=True)
     steps.say(f"setting up {VENV} (minutes the first time; later runs start at once)")
-    try:
-        venv.create(VENV, with_pip=True, upgrade_deps=False)
-    except subprocess.CalledProcessError:
-        shutil.rmtree(VENV, ignore_errors=True)
-        raise LlorchError(
-            "this Python cannot make virtual environments",
-            "install its venv module (Debian: apt install python3-venv)",
-        ) from None
+    make_venv()
     install_engine(steps)
     steps.say("installing packages")
     target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
@@ -85,6 +76,22 @@ def set_up(extras: list[str], steps: Steps) -> None:
     for name in ["base", *extras]:
         stamp(name).touch()
     steps.say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def make_venv() -> None:
+    """Make `.venv`, unless one with a working pip is there. Raises LlorchError."""
+    works = [str(PYTHON), "-m", "pip", "--version"]
+    if PYTHON.exists() and subprocess.run(works, capture_output=True).returncode == 0:
+        return
+    shutil.rmtree(VENV, ignore_errors=True)
+    try:
+        venv.create(VENV, with_pip=True, symlinks=True)
+    except subprocess.CalledProcessError:
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise LlorchError(
+            "this Python cannot make virtual environments",
+            "install its venv module (Debian: apt install python3-venv)",
+        ) from None
 
 
 def install_engine(steps: Steps) -> None:

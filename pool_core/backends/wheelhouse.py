@@ -111,6 +111,7 @@ def _compile(
                 if step := _NINJA_STEP.match(line):
                     yield BuildProgress(int(step[1]), int(step[2]))
             if process.wait() != 0:
+                record.flush()
                 raise _failure(log)
         finally:
             _end(process)
