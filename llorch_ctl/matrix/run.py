@@ -79,13 +79,15 @@ class MatrixRun:
     earlier: Mapping[CellKey, CellResult] = field(default_factory=dict)
     download: bool = True
     fail_fast: bool = False
-    _inbox: queue.SimpleQueue[Posted | Interrupted] = field(default_factory=queue.SimpleQueue)
-    _surveys: dict[str, Survey] = field(default_factory=dict)
-    _links: dict[str, PoolLink] = field(default_factory=dict)
-    _lanes: dict[str, Lane] = field(default_factory=dict)
-    _waiting: list[Observation] = field(default_factory=list)
-    _traces: dict[CellKey, Traces | None] = field(default_factory=dict)
-    _ends: set[ExitCode] = field(default_factory=set)
+    _inbox: queue.SimpleQueue[Posted | Interrupted] = field(
+        init=False, default_factory=queue.SimpleQueue
+    )
+    _surveys: dict[str, Survey] = field(init=False, default_factory=dict)
+    _links: dict[str, PoolLink] = field(init=False, default_factory=dict)
+    _lanes: dict[str, Lane] = field(init=False, default_factory=dict)
+    _waiting: list[Observation] = field(init=False, default_factory=list)
+    _traces: dict[CellKey, Traces | None] = field(init=False, default_factory=dict)
+    _ends: set[ExitCode] = field(init=False, default_factory=set)
 
     def check(self) -> None:
         """Ask the pools what they have. Raises UnknownName; nothing is started."""
