@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llorch_ctl.errors import PoolError, ProtocolError
 from llorch_ctl.fleet import Outcome, exit_code_of
-from llorch_ctl.mirror import Path, aimed_at, paths_of
+from llorch_ctl.mirror import Path, aimed_at
 from pool_core.console import Console
 from pool_core.errors import Cancelled, ExitCode, LlorchError
 
@@ -50,7 +50,7 @@ def _show_data(console: Console, command: str, outcomes: Sequence[Outcome]) -> N
 
 def _show_failures(console: Console, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
-        if outcome.error is not None:
+        if outcome.error is not None and str(outcome.error) != str(Cancelled()):
             prefix = "" if isinstance(outcome.error, PoolError) else f"{outcome.pool.name}: "
             console.error(readdressed(outcome.error, outcome), prefix)
     words = Counter(_word_for(outcome) for outcome in outcomes)
@@ -70,8 +70,6 @@ def _word_for(outcome: Outcome) -> str:
 
 def readdressed(error: LlorchError, outcome: Outcome) -> LlorchError:
     """The error with its remedy made to be typed on this machine."""
-    if error.remedy and not outcome.pool.is_local and not isinstance(error, Cancelled):
-        from pool_ctl.app import app
-
-        error.remedy = aimed_at(error.remedy, outcome.pool.name, paths_of(app))
+    if error.remedy:
+        error.remedy = aimed_at(error.remedy, outcome.pool)
     return error

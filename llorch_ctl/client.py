@@ -182,7 +182,7 @@ class AgentCall:
     def _check_patience(self, hello_by: float) -> None:
         now = time.monotonic()
         if self._cancel_by is not None and now >= self._cancel_by:
-            raise Cancelled(f"{self._pool}: cancelled; it did not say how far it came")
+            raise Cancelled("cancelled; the pool did not say how far it came")
         if self._hello is None and now >= hello_by:
             raise self._silent_start()
         if self._hello is not None and now - self._heard_at >= self._patience.silence:
@@ -241,7 +241,7 @@ class AgentCall:
 
     def _failed(self, error: Error) -> LlorchError:
         if error.code == Cancelled.code and self._cancel_by is not None:
-            return Cancelled(f"{self._pool}: {error.msg}", error.remedy)
+            return Cancelled(error.msg, error.remedy)
         return error.to_exception()
 
     def _silent_start(self) -> PoolError:
@@ -257,7 +257,7 @@ class AgentCall:
         """The stream ended without a result: what that means, from all we saw."""
         status = self._pipe.wait(2)
         if self._cancel_by is not None:
-            return Cancelled(f"{self._pool}: cancelled")
+            return Cancelled()
         if self._splitter.num_too_long:
             return ProtocolError(self._pool, "its answer was a line over 256 KiB")
         said = self._last_words()

@@ -16,7 +16,7 @@ from llorch_ctl.ssh.trust import trust_route
 from pool_core.console import Console
 from pool_core.events import Hello
 
-_ON_THE_HOST = "for f in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $f; done"
+_ON_THE_HOST = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 
 def introduce(
@@ -62,10 +62,13 @@ class _Decision:
         return keys
 
     def _show(self, target: Target, keys: Sequence[HostKey]) -> None:
-        self._console.note(f"{target.known_as} is a host that nobody here knows. Its keys:", "bold")
+        name = f"{self._pool.name} ({target.known_as})"
+        if target.label != self._pool.name:
+            name = f"{target.known_as}, on the way to {self._pool.name},"
+        self._console.note(f"{name} is a host that nobody here knows. Its keys:", "bold")
         for key in keys:
             self._console.note(f"  {key.fingerprint}  {key.key_type}", "")
-        self._console.note(f"Compare with what the host itself says:  {_ON_THE_HOST}")
+        self._console.note(f"Compare on the host itself:  {_ON_THE_HOST}")
 
     def _matching(self, target: Target, keys: Sequence[HostKey]) -> Sequence[HostKey]:
         wanted = (self._fingerprint or "").removeprefix("SHA256:").rstrip("=")

@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Protocol
 
 import typer
 from typer.models import CommandInfo
 
+from llorch_ctl.inventory import Pool
 from llorch_ctl.options import AllOption, HostsOption, PoolsOption
 
 SOURCE = "llorch-pool"
@@ -181,14 +183,20 @@ def from_afar(text: str) -> str:
     return text
 
 
-def aimed_at(text: str, pool: str, paths: Iterable[Path]) -> str:
-    """A remedy from a pool, its commands made to be typed here.
+def aimed_at(text: str, pool: Pool) -> str:
+    """Words from a pool, the commands in them made to be typed here.
 
     `llorch-pool models download qwen` becomes `llorch pool models download --pool mac qwen`.
     """
-    commands = "|".join(re.escape(" ".join(path)) for path in sorted(paths, reverse=True))
-    return re.sub(
-        rf"\b{SOURCE} ({commands})\b",
-        lambda found: f"llorch pool {found[1]} --pool {pool}",
-        text,
-    )
+    if pool.is_local:
+        return text
+    where = f"--pool {pool.name}" if pool.is_listed else pool.selector
+    return _any_command().sub(lambda found: f"llorch pool {found[1]} {where}", text)
+
+
+@cache
+def _any_command() -> re.Pattern[str]:
+    from pool_ctl.app import app
+
+    paths = "|".join(re.escape(" ".join(path)) for path in sorted(paths_of(app), reverse=True))
+    return re.compile(rf"\b{SOURCE} ({paths})\b")

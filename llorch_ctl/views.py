@@ -18,7 +18,7 @@ from rich.text import Text
 
 from llorch_ctl.fleet import Outcome, Phase
 from llorch_ctl.inventory import Pool
-from llorch_ctl.mirror import from_afar
+from llorch_ctl.mirror import SOURCE, aimed_at, from_afar
 from pool_core.console import describe, plain
 from pool_core.events import Event, Log, Progress, Warning
 from pool_core.live import human_bytes
@@ -26,6 +26,8 @@ from pool_ctl.views import Column, FittedTable, TableView, View
 from pool_ctl.views.cells import field as field_of
 
 _BAR_WIDTH = 20
+_WIDE = 90
+_ROOM_FOR_CTRL_C = 3  # the terminal writes ^C after the last row; a full row would break in two
 _MARKS = {Phase.OK: Text("ok", style="green"), Phase.FAILED: Text("failed", style="red")}
 
 
@@ -78,13 +80,15 @@ class FleetView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown = self._most_telling(options.max_height - 1 if options.max_height else 40)
-        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        width = max(20, options.max_width - _ROOM_FOR_CTRL_C)
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.width = width
         grid.add_column(no_wrap=True, style="bold")
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         grid.add_column(no_wrap=True, justify="right", style="cyan")
         for name in shown:
-            grid.add_row(plain(name), *self._cells(self._rows[name]))
+            grid.add_row(plain(name), *self._cells(self._rows[name], width))
         yield grid
         if len(shown) < len(self._rows):
             yield Text(f"… and {len(self._rows) - len(shown)} more pools", style="dim")
@@ -97,7 +101,9 @@ class FleetView:
         busy = sorted(names, key=lambda name: self._rows[name].phase in _MARKS)
         return busy[: max(1, room - 1)]
 
-    def _cells(self, row: _Row) -> tuple[RenderableType, RenderableType, RenderableType]:
+    def _cells(
+        self, row: _Row, width: int
+    ) -> tuple[RenderableType, RenderableType, RenderableType]:
         mark: RenderableType = _MARKS.get(row.phase, self._spinner)
         if row.phase in _MARKS:
             return mark, Text(), Text()
@@ -106,7 +112,8 @@ class FleetView:
             waited = time.monotonic() - row.since
             text = plain(row.text) or row.phase.value
             return mark, Text(text, style="dim"), Text(f"{waited:.0f} s" if waited >= 2 else "")
-        return mark, _Bar(progress), Text(amount(progress))
+        left = time_left(progress) if width >= _WIDE else ""
+        return mark, _Bar(progress), Text(f"{amount(progress)}{left}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,27 +145,47 @@ def amount(progress: Progress) -> str:
     return text + (f" {human_bytes(progress.rate)}/s" if progress.rate else "")
 
 
+def time_left(progress: Progress) -> str:
+    """' 1:05' while it can be told, else ''."""
+    if not progress.rate or progress.done >= progress.total:
+        return ""
+    minutes, seconds = divmod(int((progress.total - progress.done) / progress.rate), 60)
+    return f" {minutes}:{seconds:02d}"
+
+
 def answers_view(view: View, outcomes: Sequence[Outcome]) -> Iterable[Any]:
     """The answers of several pools: one table with a column POOL, or a section for each pool."""
-    answered = [(o.pool.name, neutral(o.answer.data)) for o in outcomes if o.answer]
+    answered = [
+        (outcome.pool, neutral(outcome.answer.data)) for outcome in outcomes if outcome.answer
+    ]
     if isinstance(view, TableView):
-        rows = [{"pool": name} | row for name, data in answered for row in data[view.rows_key]]
+        rows = [{"pool": pool.name} | row for pool, data in answered for row in data[view.rows_key]]
         if rows:
             columns = (Column("POOL", field_of("pool")), *view.columns)
             yield from replace(view, columns=columns)({view.rows_key: rows})
         elif answered:
             yield Text(from_afar(view.empty), style="dim")
         return
-    for number, (name, data) in enumerate(answered):
+    for number, (pool, data) in enumerate(answered):
         if number:
             yield Text()
-        yield Text(plain(name), style="bold")
-        yield from view(data)
+        yield Text(plain(pool.name), style="bold")
+        yield from _from_pool(view(data), pool)
 
 
 def answer_view(view: View, outcome: Outcome) -> Iterable[Any]:
     """One pool's answer, as `llorch-pool` shows it there."""
-    return view(neutral(outcome.answer.data)) if outcome.answer else ()
+    shown = view(neutral(outcome.answer.data)) if outcome.answer else ()
+    return _from_pool(shown, outcome.pool)
+
+
+def _from_pool(shown: Iterable[Any], pool: Pool) -> Iterable[Any]:
+    """Lines that name a command of llorch-pool, made to be typed here."""
+    for item in shown:
+        if isinstance(item, Text) and SOURCE in item.plain:
+            yield Text(aimed_at(item.plain, pool), style=item.style)
+        else:
+            yield item
 
 
 def neutral(value: Any) -> Any:

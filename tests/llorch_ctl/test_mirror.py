@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from typer.utils import get_params_from_function
 
 from llorch_ctl.app import app as llorch_app
+from llorch_ctl.inventory import THIS_MACHINE, Pool
 from llorch_ctl.mirror import (
     Param,
     Path,
@@ -176,4 +177,7 @@ def test_words_about_this_machine_are_about_the_pool() -> None:
     ],
 )
 def test_a_remedy_of_a_pool_can_be_typed_here(remedy: str, aimed: str) -> None:
-    assert aimed_at(remedy, "mac", PATHS) == aimed
+    assert aimed_at(remedy, Pool("mac", "mac")) == aimed
+    assert aimed_at(remedy, THIS_MACHINE) == remedy
+    ad_hoc = Pool("me@box", "me@box", is_listed=False)
+    assert aimed_at(remedy, ad_hoc) == aimed.replace("--pool mac", "--host me@box")
