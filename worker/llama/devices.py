@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,6 +126,10 @@ def _rpc_devices(endpoint: str) -> list[Device]:
             WorkerExit.BACKEND_MISSING,
             "start one with: llorch-worker rpc-server",
         ) from None
+    # A server forgets its graph whenever any context frees a buffer, yet the client asks it to
+    # compute "the same graph again" and aborts the process when it cannot (ggml-rpc.cpp:
+    # rpc_server::free_buffer). Read when a context is made, so this is early enough.
+    os.environ["LLAMA_GRAPH_REUSE_DISABLE"] = "1"
     registry = _rpc_add_server(endpoint.encode())
     if not registry:
         raise LoadError(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,36 @@ def test_layers_run_on_the_server_and_say_the_same_as_the_cpu(llama: LlamaRunner
             assert ask(remote, "Write a haiku", **haiku).exact == first.exact
         finally:
             remote.close()
+
+
+OVERLAP = """
+import sys
+from pathlib import Path
+from tests.worker.llama.generation import request, run
+from worker.llama.options import LoadOptions
+from worker.llama.runner import LlamaRunner
+runner = LlamaRunner.load(LoadOptions(Path(sys.argv[1]), "rpc", (sys.argv[2],), ctx=4096))
+lengths = [(i, 9 * i) for i in range(1, 13)]
+answers = run(runner, [
+    request(runner, str(i), f"Count from {i} to 60", reproducible=i % 3 != 0, max_tokens=n,
+            ignore_eos=True)
+    for i, n in lengths
+])
+print([len(answers[str(i)].ids) == n for i, n in lengths].count(True))
+"""
+
+
+def test_contexts_may_come_and_go_while_others_compute() -> None:
+    """In a process of its own: where this breaks, ggml aborts."""
+    with rpc_server("--model", str(MODEL)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", OVERLAP, str(MODEL), server.endpoint],
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert (done.returncode, done.stdout.strip()) == (0, "12"), done.stderr[-500:]
 
 
 def test_the_server_ends_with_its_lease() -> None:
