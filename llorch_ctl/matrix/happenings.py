@@ -10,7 +10,7 @@ from llorch_ctl.matrix.result import CellResult
 
 @dataclass(frozen=True, slots=True)
 class StageChanged:
-    """A cell went on: loading, answers, again, together, speed… `total` 0 has no measure."""
+    """A cell went on: loading, answers, again, company, batched, speed… `total` 0: no measure."""
 
     cell: CellKey
     stage: str

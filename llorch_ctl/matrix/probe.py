@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, Protocol
 
 from llorch_ctl.matrix.client import AskFailed
@@ -34,15 +32,15 @@ def observe(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> No
     seen.health = client.health()
     seen.is_loaded = True
     _ask_alone(client, matrix, seen, tell)
-    _ask_together(client, matrix, seen, tell)
+    _ask_in_company(client, matrix, seen, tell)
+    _ask_batched(client, matrix, seen, tell)
     if matrix.speed.enabled:
         seen.speed = _measure(client, matrix.speed, tell)
     seen.rss_bytes = client.health().get("rss_bytes")
 
 
 def _ask_alone(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
-    """Each close case on an otherwise idle worker: all once, then all again, but for the last
-    run, which is asked in company."""
+    """Each close case on an otherwise idle worker: all runs but the last."""
     for run in range(matrix.limits.runs - 1):
         stage = "answers" if run == 0 else "again"
         cases = [case for case in matrix.close_cases if case.name not in seen.faults]
@@ -55,53 +53,60 @@ def _ask_alone(client: Client, matrix: Matrix, seen: Observation, tell: Tell) ->
                 seen.runs.pop(case.name, None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One request of the crowd. A reproducible one is the last run of its case."""
+def _ask_in_company(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
+    """The last run of each close case, all at once, each to be the same as alone."""
+    cases = [case for case in matrix.close_cases if case.name in seen.runs]
 
-    case: Case
-    reproducible: bool
+    def ask(case: Case) -> Answer:
+        return client.ask(case)
+
+    for case, answer in _all_at_once(cases, ask, matrix.limits.parallel, "company", tell):
+        if isinstance(answer, Answer):
+            seen.runs[case.name].append(answer)
+        else:
+            seen.faults.setdefault(case.name, str(answer))
 
 
-def _ask_together(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
-    """Everything at once: the last run of each close case, and all cases free to be batched."""
-    crowd = _make_crowd(matrix, seen)
+def _ask_batched(client: Client, matrix: Matrix, seen: Observation, tell: Tell) -> None:
+    """All cases at once and free to share batches; a small set is repeated until `parallel` do."""
+    rounds = max(1, -(-matrix.limits.parallel // len(matrix.cases)))
+    crowd = list(matrix.cases) * rounds
+
+    def ask(case: Case) -> Answer:
+        return client.ask(case, reproducible=False)
+
+    for case, answer in _all_at_once(crowd, ask, matrix.limits.parallel, "batched", tell):
+        if isinstance(answer, Answer):
+            seen.together.setdefault(case.name, []).append(answer)
+        else:
+            seen.faults.setdefault(case.name, str(answer))
+
+
+def _all_at_once(
+    cases: Sequence[Case], ask: Callable[[Case], Answer], parallel: int, stage: str, tell: Tell
+) -> list[tuple[Case, Answer | AskFailed]]:
+    """Ask up to `parallel` at a time, the first of them in the same moment."""
+    if not cases:
+        return []
     num_done, lock = 0, threading.Lock()
-    start = threading.Barrier(min(len(crowd), matrix.limits.parallel))
+    start = threading.Barrier(min(len(cases), parallel))
 
-    def ask(number: int, question: _Question) -> Answer | AskFailed:
+    def run(number: int, case: Case) -> tuple[Case, Answer | AskFailed]:
         nonlocal num_done
         if number < start.parties:
             start.wait(60)
         try:
-            return client.ask(question.case, reproducible=question.reproducible)
+            return case, ask(case)
         except AskFailed as error:
-            return error
+            return case, error
         finally:
             with lock:
                 num_done += 1
-                tell("together", num_done, len(crowd))
+                tell(stage, num_done, len(cases))
 
-    tell("together", 0, len(crowd))
+    tell(stage, 0, len(cases))
     with ThreadPoolExecutor(start.parties, thread_name_prefix="matrix-ask") as pool:
-        answers = pool.map(ask, range(len(crowd)), crowd)
-        for question, answer in zip(crowd, answers, strict=True):
-            name = question.case.name
-            if isinstance(answer, AskFailed):
-                seen.faults.setdefault(name, str(answer))
-            elif question.reproducible:
-                seen.runs[name].append(answer)
-            else:
-                seen.together.setdefault(name, []).append(answer)
-
-
-def _make_crowd(matrix: Matrix, seen: Observation) -> list[_Question]:
-    """The two kinds in turn; a small set of cases is repeated until `parallel` are batched."""
-    rounds = max(1, -(-matrix.limits.parallel // len(matrix.cases)))
-    free = [_Question(case, False) for case in matrix.cases] * rounds
-    last = [_Question(case, True) for case in matrix.close_cases if case.name in seen.runs]
-    pairs = zip_longest(last, free)
-    return [question for pair in pairs for question in pair if question is not None]
+        return list(pool.map(run, range(len(cases)), cases))
 
 
 def _measure(client: Client, speed: Speed, tell: Tell) -> SpeedFacts:
