@@ -1,10 +1,10 @@
-"""The command tree of `llorch`, and the one place where its errors become exit codes."""
+"""The command tree of `llorch`."""
 
 from __future__ import annotations
 
-import signal
+import os
+import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -13,18 +13,15 @@ from llorch_ctl.commands import infer, matrix, pool, worker
 from llorch_ctl.context import Session
 from pool_core import __version__
 from pool_core.console import Console
-from pool_core.errors import Cancelled, ExitCode, UsageError
 from pool_core.home import Home
-from pool_ctl.app import wants_json
-from pool_ctl.failures import as_error
+from pool_ctl import invoke
+from pool_ctl.commands import QuickApp
 
 PROGRAM = "llorch"
 
-app = typer.Typer(
+app = QuickApp(
     name=PROGRAM,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    add_completion=invoke.is_about_completion(PROGRAM, sys.argv, os.environ),
     help="Test and serve local GGUF models across the machines you already own.",
     epilog="\b\nFirst steps:\n"
     "  llorch matrix run                              do models, backends and answers hold?\n"
@@ -57,44 +54,6 @@ def root(
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line for a person or a script; returns the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
-    session = Session(Home.from_env(), Console(json_lines=wants_json(argv)))
-    try:
-        return _invoke(argv, session)
-    except SystemExit as stop:  # typer leaves so when nobody reads its output any more
-        return stop.code if isinstance(stop.code, int) else ExitCode.FAILED
-    except BaseException as problem:
-        error = as_error(problem, session.home)
-        session.console.error(error)
-        return error.exit_code
-
-
-def _invoke(argv: Sequence[str], session: Session) -> int:
-    command = typer.main.get_command(app)
-    try:
-        code = command.main(args=list(argv), prog_name=PROGRAM, standalone_mode=False, obj=session)
-    except typer.TyperException as problem:
-        return _refuse(problem, session)
-    except typer.Abort:
-        raise Cancelled() from None
-    if code == ExitCode.CANCELLED:  # how typer reports a KeyboardInterrupt
-        raise Cancelled()
-    return code if isinstance(code, int) else ExitCode.OK
-
-
-def _refuse(problem: typer.TyperException, session: Session) -> int:
-    """A command line that cannot be parsed; a bare group is a question, and help the answer."""
-    message = problem.format_message()
-    if message.startswith("Usage:") and not session.console.json_lines:
-        typer.echo(message)
-        return ExitCode.USAGE
-    context = getattr(problem, "ctx", None)
-    path = context.command_path if context else PROGRAM
-    text = message.rstrip(".") if not message.startswith("Usage:") else "which command?"
-    raise UsageError(text[:1].lower() + text[1:], f"see: {path} --help")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """A terminal that closed or a polite kill is a Ctrl-C: what was started is stopped."""
-    raise KeyboardInterrupt
+    invoke.end_politely()
+    session = Session(Home.from_env(), Console(json_lines=invoke.wants_json(argv)))
+    return invoke.run(app, PROGRAM, argv, session)

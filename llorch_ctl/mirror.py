@@ -19,6 +19,7 @@ from typer.models import CommandInfo
 
 from llorch_ctl.inventory import Pool
 from llorch_ctl.options import AllOption, HostsOption, PoolsOption
+from pool_ctl.commands import QuickApp
 
 SOURCE = "llorch-pool"
 _WHERE = ("pools", "hosts", "all_pools")
@@ -122,7 +123,7 @@ def _mirror(source: typer.Typer, tree: Any, into: typer.Typer, run: Runner, path
     for group in source.registered_groups:
         assert group.typer_instance is not None and isinstance(group.name, str)
         about = from_afar(str(group.typer_instance.info.help))
-        twin = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=about)
+        twin = QuickApp(help=about)
         _mirror(group.typer_instance, tree.commands[group.name], twin, run, (*path, group.name))
         into.add_typer(twin, name=group.name)
 

@@ -24,6 +24,7 @@ DOORS = {
     "uvicorn": ("worker/serve.py",),
     "typer": (
         "pool_ctl/app.py",
+        "pool_ctl/invoke.py",
         "pool_ctl/options.py",
         "pool_ctl/commands/",
         "llorch_ctl/app.py",

@@ -13,13 +13,12 @@ from llorch_ctl.mirror import Request, mirror
 from llorch_ctl.options import session_of
 from llorch_ctl.screen import open_screen
 from pool_ctl.app import app as pool_app
+from pool_ctl.commands import QuickApp
 
 _LOGS = ("worker", "logs")
 _DOWNLOAD = ("models", "download")
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
+app = QuickApp(
     help="Your machines, and everything that llorch-pool does on them.",
     epilog="\b\nWhere a command runs:\n"
     "  --pool mac --pool lab    pools or groups of the inventory; without it, this machine\n"

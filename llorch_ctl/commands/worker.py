@@ -15,10 +15,9 @@ from llorch_ctl.options import (
     session_of,
 )
 from pool_core.events import State
+from pool_ctl.commands import QuickApp
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Reach the workers of other machines."
-)
+app = QuickApp(help="Reach the workers of other machines.")
 
 
 @app.callback()
