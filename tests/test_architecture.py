@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -93,3 +94,9 @@ def test_no_source_file_grows_past_its_noun() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
     ]
     assert long == []
+
+
+def test_the_map_of_the_modules_is_true() -> None:
+    written = runpy.run_path(str(ROOT / "scripts" / "architecture.py"))["page"]()
+    page = (ROOT / ".specs" / "architecture.md").read_text(encoding="utf-8")
+    assert page == written, "run .venv/bin/python scripts/architecture.py"
