@@ -88,7 +88,7 @@ class FleetView:
         grid.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         grid.add_column(no_wrap=True, justify="right", style="cyan")
         for name in shown:
-            grid.add_row(plain(name), *self._cells(self._rows[name], width))
+            grid.add_row(Text(plain(name)), *self._cells(self._rows[name], width))
         yield grid
         if len(shown) < len(self._rows):
             yield Text(f"… and {len(self._rows) - len(shown)} more pools", style="dim")
@@ -128,7 +128,7 @@ class _Bar:
         grid.add_column(width=min(_BAR_WIDTH, max(8, options.max_width // 3)))
         total = self.progress.total or None
         bar = ProgressBar(total=total, completed=self.progress.done, pulse=total is None)
-        grid.add_row(plain(self.progress.task), bar)
+        grid.add_row(Text(plain(self.progress.task)), bar)
         yield grid
 
 

@@ -91,27 +91,37 @@ def _show(
 ) -> None:
     is_live = stream and not session.console.json_lines
     started = time.monotonic()
-    pieces: list[str] = []
-    with closing(work):  # Ctrl-C hangs up, and the worker stops
-        while True:
-            try:
-                piece = next(work)
-            except StopIteration as stop:
-                reply: Reply = stop.value
-                break
-            pieces.append(piece)
-            if is_live:
-                sys.stdout.write(plain(piece))
-                sys.stdout.flush()
+    text, reply = _listen(work, is_live=is_live)
     seconds = time.monotonic() - started
     if session.console.json_lines:
-        _show_json(session, worker, "".join(pieces), reply, seconds)
+        _show_json(session, worker, text, reply, seconds)
         return
-    sys.stdout.write("\n" if is_live else plain("".join(pieces)) + "\n")
-    sys.stdout.flush()
+    if not is_live:
+        print(plain(text), flush=True)
     rate = f", {reply.num_tokens / seconds:.0f} tokens/s" if seconds > 0 else ""
     where = f"{worker.id} on {worker.pool.name}"
     session.console.note(f"{where}: {reply.num_tokens} tokens, {reply.stop_reason.lower()}{rate}")
+
+
+def _listen(work: Generator[str, None, Reply], *, is_live: bool) -> tuple[str, Reply]:
+    """The whole answer; `is_live` prints it as it comes, and ends its last line however it ends.
+
+    Ctrl-C hangs up, and the worker stops.
+    """
+    pieces: list[str] = []
+    with closing(work):
+        try:
+            while True:
+                try:
+                    piece = next(work)
+                except StopIteration as stop:
+                    return "".join(pieces), stop.value
+                pieces.append(piece)
+                if is_live:
+                    print(plain(piece), end="", flush=True)
+        finally:
+            if is_live and pieces:
+                print(flush=True)
 
 
 def _show_json(session: Session, worker: Found, text: str, reply: Reply, seconds: float) -> None:
