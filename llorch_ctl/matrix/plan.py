@@ -74,11 +74,14 @@ class Plan:
         return [cell for lane in self.lanes.values() for cell in lane]
 
     def baselines(self, cell: CellKey) -> list[CellKey]:
-        """The cells that `cell` is compared with: its pool's first backend, the first pool's."""
+        """The cells that `cell` is compared with: its pool's first backend, the first pool's.
+
+        None that a filter left out.
+        """
         first_pool = next(iter(self.lanes), cell.pool)
         backend = self.matrix.backends[0]
         wanted = [CellKey(cell.model, backend, pool) for pool in (cell.pool, first_pool)]
-        return [key for key in dict.fromkeys(wanted) if key != cell]
+        return [key for key in dict.fromkeys(wanted) if key != cell and key in self.cells]
 
     def to_dict(self) -> dict[str, Any]:
         """What `matrix show --json` promises."""

@@ -171,20 +171,17 @@ class MatrixRun:
         """Judge every cell whose baselines are known; the others wait for theirs."""
         for seen in list(self._waiting):
             baselines = self.plan.baselines(seen.cell)
-            if any(self._is_pending(key) for key in baselines):
+            if any(key not in self._traces for key in baselines):
                 yield StageChanged(seen.cell, "waiting for the baseline")
                 continue
             self._waiting.remove(seen)
-            found = {key: self._traces.get(key) for key in baselines}
+            found = {key: self._traces[key] for key in baselines}
             result = judge(seen, self.plan.matrix, found)
             report.results[seen.cell] = result
             write_progress(self.folder, report)
             yield CellFinished(result)
             if self.fail_fast and result.status.is_bad:
                 self._cancel()
-
-    def _is_pending(self, key: CellKey) -> bool:
-        return key in self.plan.cells and key not in self._traces
 
     def _remember(self, error: LlorchError | None) -> None:
         if error is not None:

@@ -141,7 +141,10 @@ def _judge_parity(
     seen: Observation, matrix: Matrix, baselines: Mapping[CellKey, Traces | None]
 ) -> Check:
     if not baselines:
-        return Check.skipped("it is the baseline")
+        is_first = seen.cell.backend == matrix.backends[0]
+        return Check.skipped(
+            "it is the baseline" if is_first else "its baseline is not in this run"
+        )
     own = traces_of(seen)
     results: list[tuple[CellKey, str, Comparison]] = []
     for key, traces in baselines.items():

@@ -71,10 +71,11 @@ def report_view(report: Report) -> Iterator[FittedTable | Text]:
     """The table, then a line on each cell that did not pass and what to do about it."""
     if report.cells:
         yield cell_table(report.cells)
-    for cell in report.cells:
-        if cell.status in (Status.FAILED, Status.ERROR, Status.SKIPPED):
-            yield why(cell)
     yield Text()
+    noted = [c for c in report.cells if c.status not in (Status.PASSED, Status.CANCELLED)]
+    if noted:
+        yield from map(why, noted)
+        yield Text()
     yield totals_line(report)
 
 

@@ -317,6 +317,23 @@ def test_a_resumed_run_repeats_only_what_did_not_pass(rig: Rig) -> None:
     ]
 
 
+def test_a_cell_whose_baseline_was_lost_is_compared_when_resumed(rig: Rig) -> None:
+    pool = rig.add(behaviours={"one/cpu": Behaviour(dies_at_request=3)})
+    assert cell_of(rig.run()).checks["parity"].detail == "no traces of one/cpu/local"
+    pool.behaviours.clear()
+    earlier = reusable(read_report(rig.folder / "report.json"), rig.make().plan)
+    assert cell_of(rig.run(earlier=earlier)).checks["parity"].outcome is Outcome.PASS
+
+
+def test_a_cell_without_its_baseline_in_the_run_says_so(rig: Rig) -> None:
+    rig.add()
+    cell = cell_of(rig.run(chosen="one/rpc/*"))
+    assert cell.status is Status.PASSED
+    assert cell.checks["parity"].detail == "its baseline is not in this run"
+    earlier = reusable(read_report(rig.folder / "report.json"), rig.make().plan)
+    assert earlier == {}, "the whole plan has the baseline"
+
+
 def test_a_changed_matrix_resumes_nothing(rig: Rig) -> None:
     rig.add()
     rig.run()
