@@ -12,7 +12,7 @@ import pytest
 
 from pool_core.home import Home
 from tests.llorch_ctl.cli import Llorch
-from tests.rigs.sshd import SshLab
+from tests.rigs.sshd import SshHost, SshLab
 
 
 def processes_with(home: Path) -> list[str]:
@@ -31,6 +31,18 @@ def processes_with(home: Path) -> list[str]:
 def llorch(home: Home) -> Iterator[Llorch]:
     yield Llorch(home)
     assert processes_with(home.data) == []
+
+
+def add(llorch: Llorch, lab: SshLab, name: str) -> SshHost:
+    """A machine behind a real sshd, in the inventory."""
+    host = lab.add_host(name)
+    added = llorch(
+        *("pool", "add", host.name, host.target, "--yes", "--command", str(host.agent)),
+        *("--identity-file", str(lab.key), "--ssh-config", str(lab.ssh_config)),
+        *("--known-hosts", str(lab.known_hosts)),
+    )
+    assert added.code == 0, added.err
+    return host
 
 
 def test_two_backends_of_this_machine_agree(llorch: Llorch, tmp_path: Path) -> None:
@@ -75,14 +87,7 @@ def test_an_interrupt_leaves_a_partial_report_and_nothing_running(
 def test_two_machines_over_ssh_are_compared_with_each_other(
     llorch: Llorch, lab: SshLab, tmp_path: Path
 ) -> None:
-    hosts = [lab.add_host(name) for name in ("north", "south")]
-    for host in hosts:
-        added = llorch(
-            *("pool", "add", host.name, host.target, "--yes", "--command", str(host.agent)),
-            *("--identity-file", str(lab.key), "--ssh-config", str(lab.ssh_config)),
-            *("--known-hosts", str(lab.known_hosts)),
-        )
-        assert added.code == 0, added.err
+    hosts = [add(llorch, lab, name) for name in ("north", "south")]
     chosen = "model=ref-phi3,backend=cpu,case=sum"
     ran = llorch(
         *("matrix", "run", "--all", "--filter", chosen, "--output", str(tmp_path / "r"), "--json")
@@ -93,3 +98,22 @@ def test_two_machines_over_ssh_are_compared_with_each_other(
     assert (north["pool"], south["pool"]) == ("north", "south")
     assert north["checks"]["parity"]["detail"] == "it is the baseline"
     assert south["checks"]["parity"]["outcome"] == "pass"
+
+
+def test_a_connection_that_breaks_leaves_no_worker_behind(
+    llorch: Llorch, lab: SshLab, tmp_path: Path
+) -> None:
+    host = add(llorch, lab, "north")
+    chosen = "model=ref-llama,backend=cpu"
+    argv = ("matrix", "run", "--pool", "north", "--filter", chosen, "--output", str(tmp_path / "r"))
+    with llorch.started(*argv, "--json") as process:
+        assert process.stdout
+        for line in process.stdout:
+            if '"state":"answers"' in line:
+                host.kill_sessions()
+                break
+        records = [json.loads(line) for line in process.stdout]
+        assert process.wait(60) == 100
+    (cell,) = records[-1]["data"]["cells"]
+    assert cell["status"] == "error" and "north: " in cell["reason"], cell
+    assert processes_with(host.home) == []
