@@ -11,38 +11,7 @@ import pytest
 
 from llorch_ctl.errors import ForwardRefused
 from llorch_ctl.tunnel import ForwardServer, SocketStream, dial_loopback
-
-Serve = Callable[[socket.socket], None]
-
-
-@contextmanager
-def serving(handle: Serve) -> Iterator[int]:
-    """A server that gives each connection to `handle` in its own thread."""
-    threads: list[threading.Thread] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def handle_and_close(sock: socket.socket) -> None:
-            with sock:
-                handle(sock)
-
-        def accept() -> None:
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                threads.append(threading.Thread(target=handle_and_close, args=(sock,)))
-                threads[-1].start()
-
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-    for thread in threads:
-        thread.join()
+from tests.llorch_ctl.servers import closed_port, listening
 
 
 def echo_until_end(sock: socket.socket) -> None:
@@ -52,8 +21,8 @@ def echo_until_end(sock: socket.socket) -> None:
 
 
 @contextmanager
-def forwarded(handle: Serve) -> Iterator[ForwardServer]:
-    with serving(handle) as port:
+def forwarded(handle: Callable[[socket.socket], None]) -> Iterator[ForwardServer]:
+    with listening(handle) as port:
         with ForwardServer("mac", lambda: dial_loopback("mac", port)) as server:
             yield server
 
@@ -103,8 +72,7 @@ def test_small_writes_go_out_at_once() -> None:
 
 
 def test_a_worker_that_is_gone_closes_the_connection_and_says_why() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = closed_port()
     with ForwardServer("mac", lambda: dial_loopback("mac", port)) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             assert sock.recv(1) == b""

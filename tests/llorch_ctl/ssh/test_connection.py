@@ -1,57 +1,26 @@
-"""Connections to a real sshd: what works, and what is said when it does not."""
+"""Requests over a real sshd, and the ways one can end."""
 
 from __future__ import annotations
 
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llorch_ctl.errors import (
-    ConnectionRefused,
-    ConnectTimeout,
-    ForwardRefused,
-    Lost,
-    NameNotResolved,
-    NoAgent,
-    ServerBusy,
-    Unreachable,
-)
+from llorch_ctl.errors import Lost, NoAgent
 from llorch_ctl.inventory import Pool
 from llorch_ctl.remote import RemoteTransport
-from llorch_ctl.ssh.handshake import Timeouts
 from llorch_ctl.transport import Answer
-from pool_core.errors import Cancelled, ExitCode, LlorchError, RemoteError
+from pool_core.errors import Cancelled, ExitCode, RemoteError
 from pool_core.events import Event, Hello, State, Warning
 from pool_core.home import Home
-from tests.llorch_ctl.conftest import agent_script
 from tests.llorch_ctl.driving import ask
+from tests.llorch_ctl.servers import run_all
+from tests.llorch_ctl.ssh.hosts import QUICK, add, reach
 from tests.rigs.sshd import SshHost, SshLab
-
-QUICK = Timeouts(connect=2, handshake=2, login=5, channel=3, pulse=0.3, pulses=3)
-
-
-@pytest.fixture
-def mac(lab: SshLab) -> SshHost:
-    """A host whose llorch-pool is the scripted one."""
-    return add(lab, "mac")
-
-
-def add(lab: SshLab, name: str, mode: str = "plain", **options: str) -> SshHost:
-    host = lab.add_host(name, options)
-    host.install_agent(agent_script(mode))
-    return host
-
-
-def reach(host: SshHost, home: Home) -> RemoteTransport:
-    return RemoteTransport(host.pool, home, QUICK)
-
-
-# -- it works ----------------------------------------------------------------
 
 
 def test_a_request_and_its_answer(mac: SshHost, home: Home) -> None:
@@ -125,9 +94,6 @@ def test_a_burst_of_connections_outlasts_max_startups(lab: SshLab, home: Home) -
     assert host.log.count("Accepted publickey") == 6
 
 
-# -- exit codes --------------------------------------------------------------
-
-
 def test_exit_codes_of_the_other_side(mac: SshHost, home: Home) -> None:
     with reach(mac, home) as transport:
         with pytest.raises(RemoteError) as caught:
@@ -183,54 +149,6 @@ def test_a_host_that_runs_something_else(lab: SshLab, home: Home, command: str, 
 
     with reach(host, home) as transport, pytest.raises(NoAgent, match=words):
         ask(transport, ["echo"])
-
-
-# -- hosts that cannot be reached ----------------------------------------------
-
-
-def test_a_listener_that_is_gone(mac: SshHost, home: Home) -> None:
-    mac.stop_listener()
-
-    with reach(mac, home) as transport:
-        with pytest.raises(ConnectionRefused, match=rf"mac: 127\.0\.0\.1:{mac.port} refused"):
-            ask(transport, ["echo"])
-
-
-def test_a_name_that_does_not_resolve(lab: SshLab, home: Home) -> None:
-    pool = Pool("mac", "no-such-host.invalid", ssh_config=str(lab.ssh_config))
-
-    with RemoteTransport(pool, home, QUICK) as transport:
-        with pytest.raises(NameNotResolved, match='cannot resolve "no-such-host.invalid"'):
-            transport.connect()
-
-
-def test_a_port_where_nobody_speaks(lab: SshLab, home: Home) -> None:
-    timeouts = Timeouts(connect=1, handshake=0.5)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        target = f"127.0.0.1:{listener.getsockname()[1]}"
-        pool = Pool("mute", target, ssh_config=str(lab.ssh_config))
-        with RemoteTransport(pool, home, timeouts) as transport:
-            with pytest.raises(ConnectTimeout, match=r"accepts .* says nothing in 0\.5 s"):
-                transport.connect()
-
-
-def test_a_server_that_hangs_up_on_everybody(lab: SshLab, home: Home) -> None:
-    with hanging_up() as (port, num_calls):
-        pool = Pool("busy", f"127.0.0.1:{port}", ssh_config=str(lab.ssh_config))
-        with RemoteTransport(pool, home, QUICK) as transport:
-            with pytest.raises(ServerBusy, match="dropped the connection 4 times"):
-                transport.connect()
-        assert len(num_calls) == 4
-
-
-def test_a_server_that_is_no_sshd(lab: SshLab, home: Home) -> None:
-    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
-        pool = Pool("web", f"127.0.0.1:{port}", ssh_config=str(lab.ssh_config))
-        with RemoteTransport(pool, home, QUICK) as transport, pytest.raises(Unreachable):
-            transport.connect()
-
-
-# -- connections that break ----------------------------------------------------
 
 
 def started(host: SshHost, home: Home) -> tuple[RemoteTransport, Iterator[Event]]:
@@ -294,175 +212,6 @@ def test_closing_from_another_thread_ends_everything(mac: SshHost, home: Home) -
         next(work)
     with pytest.raises(Lost, match="connection closed"):
         transport.connect()
-
-
-# -- jump hosts ------------------------------------------------------------------
-
-
-def jump_config(lab: SshLab, *hosts: SshHost) -> None:
-    lab.ssh_config.write_text(
-        "".join(
-            f"Host {host.name}\n  HostName 127.0.0.1\n  Port {host.port}\n  User {host.user}\n"
-            f"  IdentityFile {lab.key}\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {lab.known_hosts}\n"
-            for host in hosts
-        )
-    )
-
-
-def through(lab: SshLab, jumps: str, last: SshHost) -> Pool:
-    return Pool(
-        "far", last.name, proxy_jump=jumps, ssh_config=str(lab.ssh_config), command=str(last.agent)
-    )
-
-
-def test_two_jumps(lab: SshLab, home: Home) -> None:
-    hosts = [add(lab, name) for name in ("gate", "middle", "inner")]
-    jump_config(lab, *hosts)
-
-    with RemoteTransport(through(lab, "gate,middle", hosts[2]), home, QUICK) as transport:
-        _, answer = ask(transport, ["echo", "through"])
-
-    assert answer.data["words"] == ["through"]
-    assert all("Accepted publickey" in host.log for host in hosts)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        ("host key", "far: jump host middle: HOST KEY CHANGED"),
-        ("user", "far: jump host middle: server refused keys id_ed25519 for user nobody-here"),
-        ("listener", "far: its jump host cannot reach 127.0.0.1:"),
-    ],
-)
-def test_trouble_on_the_way_names_the_hop(lab: SshLab, home: Home, spoil: str, words: str) -> None:
-    gate, middle, inner = (add(lab, name) for name in ("gate", "middle", "inner"))
-    jump_config(lab, gate, middle, inner)
-    if spoil == "host key":
-        middle.rotate_host_keys()
-    elif spoil == "user":
-        text = lab.ssh_config.read_text().replace(
-            f"Host middle\n  HostName 127.0.0.1\n  Port {middle.port}\n  User {middle.user}",
-            f"Host middle\n  HostName 127.0.0.1\n  Port {middle.port}\n  User nobody-here",
-        )
-        lab.ssh_config.write_text(text)
-    else:
-        middle.stop()
-
-    with RemoteTransport(through(lab, "gate,middle", inner), home, QUICK) as transport:
-        with pytest.raises(LlorchError, match=words):
-            transport.connect()
-
-
-def test_a_proxy_command(lab: SshLab, home: Home, tmp_path: Path) -> None:
-    gate, inner = add(lab, "gate"), add(lab, "inner")
-    jump_config(lab, gate, inner)
-    with lab.ssh_config.open("a") as file:
-        file.write(f"Host inner\n  ProxyCommand ssh -F {lab.ssh_config} -W %h:%p gate\n")
-    pool = Pool("far", "inner", ssh_config=str(lab.ssh_config), command=str(inner.agent))
-
-    with RemoteTransport(pool, home, Timeouts()) as transport:
-        assert ask(transport, ["echo"])[1].ok
-
-
-# -- tunnels ---------------------------------------------------------------------
-
-
-def test_a_port_of_the_pool_is_reached_from_here(mac: SshHost, home: Home) -> None:
-    with answering(b"hello from there") as port, reach(mac, home) as transport:
-        with transport.open_port(port) as tunnel:
-            assert tunnel.url == f"http://127.0.0.1:{tunnel.port}"
-            assert tunnel.port != port
-            assert read_all(tunnel.port) == b"hello from there"
-            assert read_all(tunnel.port) == b"hello from there"
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", tunnel.port))
-
-
-def test_sixty_four_connections_through_one_tunnel(mac: SshHost, home: Home) -> None:
-    heard: list[bytes] = []
-    with answering(b"x" * 100_000) as port, reach(mac, home) as transport:
-        with transport.open_port(port) as tunnel:
-            run_all([lambda: heard.append(read_all(tunnel.port)) for _ in range(64)])
-
-    assert [len(data) for data in heard] == [100_000] * 64
-
-
-def test_a_worker_that_does_not_run(mac: SshHost, home: Home) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with reach(mac, home) as transport:
-        with pytest.raises(ForwardRefused, match=f"127.0.0.1:{port} refused; is the worker"):
-            transport.open_port(port).__enter__()
-
-
-def test_a_server_that_forwards_nothing(lab: SshLab, home: Home) -> None:
-    host = add(lab, "closed", AllowTcpForwarding="no")
-    with answering(b"") as port, reach(host, home) as transport:
-        with pytest.raises(ForwardRefused, match="allow AllowTcpForwarding"):
-            transport.open_port(port).__enter__()
-
-
-# -- helpers ---------------------------------------------------------------------
-
-
-def run_all(jobs: list[Callable[[], object]]) -> None:
-    """All at once; the first failure is raised."""
-    failures: list[BaseException] = []
-
-    def guarded(job: Callable[[], object]) -> None:
-        try:
-            job()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-@contextmanager
-def listening(handle: Callable[[socket.socket], None]) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-
-        def accept() -> None:
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                with sock:
-                    handle(sock)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
-@contextmanager
-def answering(data: bytes) -> Iterator[int]:
-    """A server that says the same to everybody."""
-    with listening(lambda sock: sock.sendall(data)) as port:
-        yield port
-
-
-@contextmanager
-def hanging_up() -> Iterator[tuple[int, list[int]]]:
-    """A server that closes at once, and a list of its calls."""
-    calls: list[int] = []
-    with listening(lambda sock: calls.append(1)) as port:
-        yield port, calls
-
-
-def read_all(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port)) as sock:
-        return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
 def wait_for_file(path: Path, text: str) -> None:
