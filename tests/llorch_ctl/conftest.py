@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from llorch_ctl.inventory import Pool
 from pool_core.home import Home
 from tests.rigs.sshd import SshLab
+
+# Tests run side by side; how long one takes says nothing about the code.
+settings.register_profile("side-by-side", deadline=None)
+settings.load_profile("side-by-side")
 
 FAKE_AGENT = Path(__file__).parent / "fake_agent.py"
 

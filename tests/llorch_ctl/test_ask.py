@@ -18,7 +18,7 @@ def chunk(text: str, finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish}]}
 
 
-CHAT = [
+CHAT: list[dict[str, Any] | str] = [
     {"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]},
     chunk("Pa"),
     chunk("ris"),
@@ -26,7 +26,7 @@ CHAT = [
     {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}},
     "[DONE]",
 ]
-EXECUTE = [
+EXECUTE: list[dict[str, Any] | str] = [
     {"type": "started", "job_id": "x"},
     {"type": "token", "t": "Pa", "i": 0},
     {"type": "token", "t": "ris", "i": 1},

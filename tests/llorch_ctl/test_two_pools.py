@@ -15,6 +15,8 @@ from tests.llorch_ctl.cli import Llorch
 from tests.llorch_ctl.conftest import agent_script
 from tests.rigs.sshd import SshHost, SshLab
 
+# One thread: ggml's threads spin, and tests run side by side.
+SPAWN = ("pool", "worker", "spawn", "cpu", "--model", "ref-llama", "--threads", "1")
 QUESTION = "What is the capital of France?"
 
 
@@ -68,7 +70,7 @@ def test_from_nothing_to_answers_and_back(llorch: Llorch, hosts: list[SshHost]) 
     listed = llorch("pool", "worker", "list", "--all")
     assert (listed.code, "no workers" in listed.out) == (0, True)
 
-    spawned = llorch("pool", "worker", "spawn", "cpu", "--model", "ref-llama", "--all", "--json")
+    spawned = llorch(*SPAWN, "--all", "--json")
     assert spawned.code == 0, spawned.out
     workers = {name: item["data"] for name, item in spawned.data["pools"].items()}
     assert workers.keys() == {"north", "south"}
@@ -103,7 +105,7 @@ def test_from_nothing_to_answers_and_back(llorch: Llorch, hosts: list[SshHost]) 
 
 
 def test_a_worker_forwarded_here_until_ctrl_c(llorch: Llorch, hosts: list[SshHost]) -> None:
-    spawned = llorch("pool", "worker", "spawn", "cpu", "-m", "ref-llama", "-p", "north", "--json")
+    spawned = llorch(*SPAWN, "--pool", "north", "--json")
     worker = spawned.data["pools"]["north"]["data"]
 
     with llorch.started("worker", "forward", "ref-llama", "--pool", "north", "--json") as forward:

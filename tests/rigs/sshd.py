@@ -21,7 +21,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import psutil
 
@@ -80,8 +80,7 @@ class SshHost:
         self._lab = lab
         self._options = dict(options)
         self._key_types = key_types
-        self._log: list[str] = []
-        self._logged = threading.Condition()
+        self._log = ServerLog()
         self._process: subprocess.Popen[str] | None = None
         self.agent = folder / "llorch-pool"
         self.install_agent(f'exec "{sys.executable}" -m pool_ctl "$@"')
@@ -144,8 +143,8 @@ class SshHost:
             text=True,
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
-        self._reader.start()
+        assert self._process.stderr is not None
+        self._log.follow(self._process.stderr)
         line = self.wait_log("Server listening", "fatal", "Cannot bind", since=start)
         if "Server listening" in line:
             return True
@@ -237,27 +236,51 @@ class SshHost:
 
     @property
     def log(self) -> str:
-        with self._logged:
-            return "\n".join(self._log)
+        return str(self._log)
 
     def wait_log(self, *texts: str, since: int = 0) -> str:
         """The first line, now or later, that holds one of `texts`."""
+        return self._log.wait(*texts, since=since)
+
+
+class ServerLog:
+    """What a server wrote, line by line, and waiting for a certain line."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._grown = threading.Condition()
+
+    def __len__(self) -> int:
+        with self._grown:
+            return len(self._lines)
+
+    def __str__(self) -> str:
+        with self._grown:
+            return "\n".join(self._lines)
+
+    def follow(self, stream: IO[str]) -> None:
+        """Read `stream` to its end, in a thread of its own."""
+
+        def read() -> None:
+            with stream:
+                for line in stream:
+                    with self._grown:
+                        self._lines.append(line.rstrip())
+                        self._grown.notify_all()
+
+        threading.Thread(target=read, daemon=True).start()
+
+    def wait(self, *texts: str, since: int = 0) -> str:
+        """The first line from number `since` on that holds one of `texts`."""
 
         def found() -> str | None:
-            return next((line for line in self._log[since:] if any(t in line for t in texts)), None)
+            lines = self._lines[since:]
+            return next((line for line in lines if any(text in line for text in texts)), None)
 
-        with self._logged:
-            if not self._logged.wait_for(found, _WAIT_S):
-                raise TimeoutError(f"{self.name}: no {texts} in its log:\n" + "\n".join(self._log))
+        with self._grown:
+            if not self._grown.wait_for(found, _WAIT_S):
+                raise TimeoutError(f"none of {texts} came:\n" + "\n".join(self._lines))
             return found() or ""
-
-    def _read_log(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        with process.stderr as lines:
-            for line in lines:
-                with self._logged:
-                    self._log.append(line.rstrip())
-                    self._logged.notify_all()
 
 
 class SshLab:

@@ -67,6 +67,7 @@ def test_all_requests_share_one_connection_that_sends_small_packets_at_once(
         ask(transport, ["echo"])
         ask(transport, ["echo"])
         sock = transport.connect().last_hop.sock
+        assert isinstance(sock, socket.socket)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
     assert mac.log.count("Accepted publickey") == 1

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import paramiko
-from paramiko.agent import AgentSSH
+import paramiko.agent
 
 from llorch_ctl.ssh.live import WEAK_ALGORITHMS, LiveTransport
+
+# As Any: what is private is in no stubs.
+Transport: Any = paramiko.Transport
+AgentSSH: Any = paramiko.agent.AgentSSH
 
 
 def test_the_hooks_of_the_pulse_exist() -> None:
     for name in ("_parse_request_success", "_parse_request_failure", "_send_user_message"):
-        assert callable(getattr(paramiko.Transport, name))
-    assert "m" in inspect.signature(paramiko.Transport._parse_request_failure).parameters
+        assert callable(getattr(Transport, name))
+    assert "m" in inspect.signature(Transport._parse_request_failure).parameters
 
 
 def test_the_hooks_are_looked_up_on_the_instance() -> None:
-    source = inspect.getsource(paramiko.Transport.__init__)
+    source = inspect.getsource(Transport.__init__)
 
     assert "self._parse_request_failure" in source
     assert "self._parse_request_success" in source
@@ -28,12 +33,12 @@ def test_the_hooks_of_the_agent_exist() -> None:
 
 
 def test_weak_algorithms_are_named_as_paramiko_names_them() -> None:
-    assert set(WEAK_ALGORITHMS["ciphers"]) <= set(paramiko.Transport._preferred_ciphers)
-    assert set(WEAK_ALGORITHMS["macs"]) <= set(paramiko.Transport._preferred_macs)
-    left = set(paramiko.Transport._preferred_macs) - set(WEAK_ALGORITHMS["macs"])
+    assert set(WEAK_ALGORITHMS["ciphers"]) <= set(Transport._preferred_ciphers)
+    assert set(WEAK_ALGORITHMS["macs"]) <= set(Transport._preferred_macs)
+    left = set(Transport._preferred_macs) - set(WEAK_ALGORITHMS["macs"])
     assert all(name.startswith("hmac-sha2-") for name in left)
 
 
 def test_any_answer_is_a_sign_of_life() -> None:
-    assert LiveTransport._parse_request_success is not paramiko.Transport._parse_request_success
-    assert LiveTransport._parse_request_failure is not paramiko.Transport._parse_request_failure
+    assert LiveTransport._parse_request_success is not Transport._parse_request_success
+    assert LiveTransport._parse_request_failure is not Transport._parse_request_failure
