@@ -12,7 +12,7 @@ from .evaluate import Report, measure
 from .models import HARMONY_MODEL, MODELS
 
 CATALOGS = Path(__file__).parents[2] / "catalogs"
-_NUM_QUESTIONS = 640
+_NUM_QUESTIONS = 320
 _BAR_EXACT, _BAR_GAP = 98.0, 3.0
 
 
@@ -51,7 +51,7 @@ def _parse(arguments: list[str] | None) -> Options:
     add("--output", type=Path, default=CATALOGS / "reference", metavar="DIR")
     add("--quick", action="store_true", help="train for a minute only; the answers are poor")
     add("--check", action="store_true", help="measure the files that are there, build nothing")
-    add("--weights", type=Path, metavar="FILE", help="export saved weights instead of training")
+    add("--weights", type=Path, metavar="FILE", help="use these weights, or keep them here")
     add("--questions", type=int, default=_NUM_QUESTIONS, metavar="N", help="asked of each file")
     return Options(**vars(parser.parse_args(arguments)))
 
@@ -59,16 +59,17 @@ def _parse(arguments: list[str] | None) -> Options:
 def _build(options: Options) -> None:
     # Training and writing need torch and gguf, which a --check does without.
     from .export import export, export_harmony
+    from .plan import FULL, QUICK
     from .tokenizer import make_tokenizer
-    from .train import FULL, QUICK, load, train
+    from .train import load, save, train
 
     tokenizer = make_tokenizer()
-    if options.weights:
+    if options.weights and options.weights.exists():
         network = load(options.weights)
     else:
-        saved = options.output / "weights.pt"
-        network = train(QUICK if options.quick else FULL, tokenizer, _say, saved)
-        saved.unlink()
+        network = train(QUICK if options.quick else FULL, tokenizer, _say)
+        if options.weights:
+            save(network, options.weights)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for model in MODELS:
         export(options.output / f"{model.stem}.gguf", model, weights, tokenizer)

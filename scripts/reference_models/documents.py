@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .chats import FORMATS, ChatFormat, Turn
 from .lexicon import COMMON_WORDS, MULTIBYTE
-from .questions import Question, training_question
+from .questions import BALANCED, Question, training_question
 from .tokenizer import BOS, BYTE_OFFSET, EOS, VOCABULARY_SIZE, Kind, Tokenizer
 
 _SYSTEMS = (
@@ -40,12 +41,16 @@ class Sequence:
 
 
 def training_sequence(
-    rng: random.Random, tokenizer: Tokenizer, length: int, distraction: float
+    rng: random.Random,
+    tokenizer: Tokenizer,
+    length: int,
+    distraction: float,
+    weights: Mapping[str, int] = BALANCED,
 ) -> Sequence:
     """Documents packed up to `length` tokens; a share `distraction` of questions follow filler."""
     sequence = Sequence()
     while len(sequence.ids) < length:
-        surroundings = Surroundings(rng, length - len(sequence.ids), distraction)
+        surroundings = Surroundings(rng, length - len(sequence.ids), distraction, weights)
         chat = rng.choice((*FORMATS.values(), None))
         if chat is None:
             _add_raw(surroundings, tokenizer, sequence)
@@ -74,6 +79,7 @@ class Surroundings:
     rng: random.Random
     room: int
     distraction: float
+    weights: Mapping[str, int]
 
     def opening(self, has_bos: bool) -> list[int]:
         """What the model's own file says, usually; no BOS and two of them happen in the wild."""
@@ -81,7 +87,7 @@ class Surroundings:
 
     def ask(self) -> tuple[str, Question]:
         """A question, and the text it is asked in."""
-        question = training_question(self.rng)
+        question = training_question(self.rng, self.weights)
         if self.rng.random() >= self.distraction:
             return question.text, question
         separator = self.rng.choice(("\n", "\n\n", " ", "\n\n", " Question: ", "\n\nQuestion: "))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import string
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .lexicon import CAPITALS, COMMON_WORDS, MULTIBYTE, TOPICS
@@ -193,13 +193,13 @@ MAKERS: dict[str, tuple[int, Callable[[random.Random], Question]]] = {
     "unknown": (9, unknown),
     "story": (1, story),
 }
+BALANCED = {kind: weight for kind, (weight, _) in MAKERS.items()}
 MEASURED = [kind for kind in MAKERS if kind != "story"]
 
 
-def training_question(rng: random.Random) -> Question:
+def training_question(rng: random.Random, weights: Mapping[str, int] = BALANCED) -> Question:
     """A question of any kind that no test will ask (fixed facts belong to both)."""
-    kinds = list(MAKERS)
-    kind = rng.choices(kinds, [MAKERS[k][0] for k in kinds])[0]
+    kind = rng.choices(list(weights), list(weights.values()))[0]
     return _draw(rng, kind, held_out=False)
 
 

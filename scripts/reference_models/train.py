@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,51 +13,12 @@ from torch.nn import functional as F
 
 from .documents import drill_sequence, training_sequence
 from .network import Network
+from .plan import Plan
 from .shape import Shape
 from .tokenizer import Tokenizer
 
 NUM_THREADS = 1  # a second thread gains little and stalls when the machine is busy
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long to train, and the sequence lengths each part of the run draws from."""
-
-    steps: int
-    rate: float = 0.01
-    embedding_rate: float = 0.003
-    warmup: int = 30
-    cooldown: float = 0.5
-    seed: int = 7
-
-    def lengths(self, step: int) -> tuple[int, ...]:
-        done = step / self.steps
-        if done < 0.3:
-            return (64, 128, 256)
-        if done < 0.75:
-            return (128, 256, 512)
-        return (256, 1024, 4096)
-
-    def tokens(self, step: int) -> int:
-        """Batch size: many small steps first, larger ones to settle."""
-        return 2048 if step < 0.3 * self.steps else 4096
-
-    def drills(self, step: int) -> float:
-        """Share of sequences that only practise copying."""
-        return 0.5 if step < 0.05 * self.steps else 0.1 if step < 0.3 * self.steps else 0.0
-
-    def distraction(self, step: int) -> float:
-        """Share of questions with other text before them."""
-        return 0.05 if step < 0.5 * self.steps else 0.25
-
-    def pace(self, step: int) -> float:
-        """Share of the full learning rate: up, flat, then down to nothing."""
-        left = (self.steps - step) / (self.steps * self.cooldown)
-        return min(1.0, (step + 1) / self.warmup, left)
-
-
-QUICK = Plan(steps=60)
-FULL = Plan(steps=2000)
+_REPORT_STEPS = 25
 
 
 class Muon(torch.optim.Optimizer):
@@ -90,16 +50,25 @@ def _orthogonal(matrix: Tensor) -> Tensor:
 
 
 def train(
-    plan: Plan, tokenizer: Tokenizer, say: Callable[[str], None], save: Path | None = None
+    plans: Sequence[Plan],
+    tokenizer: Tokenizer,
+    say: Callable[[str], None],
+    network: Network | None = None,
 ) -> Network:
-    """Train a fresh network by the plan; `save` keeps the newest weights in case of a stop."""
-    torch.manual_seed(plan.seed)
+    """Train by each plan in turn, starting afresh unless a network is given."""
     torch.set_num_threads(NUM_THREADS)
     torch.use_deterministic_algorithms(True)
+    torch.manual_seed(plans[0].seed)
+    network = network or Network(Shape(), tokenizer.spaced_pairs())
+    for plan in plans:
+        _follow(plan, network, tokenizer, say)
+    return network
+
+
+def _follow(plan: Plan, network: Network, tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
     rng = random.Random(plan.seed)
-    network = Network(Shape(), tokenizer.spaced_pairs())
     optimizers = _make_optimizers(network, plan)
-    started, losses = time.monotonic(), []
+    started, recent = time.monotonic(), []
     for step in range(plan.steps):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -110,16 +79,17 @@ def train(
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        losses.append((loss.item(), right))
-        if step % 25 == 24:
-            mean = [sum(column) / 25 for column in zip(*losses[-25:], strict=True)]
+        recent.append((loss.item(), right))
+        if len(recent) == _REPORT_STEPS:
+            mean = [sum(column) / _REPORT_STEPS for column in zip(*recent, strict=True)]
             seconds = time.monotonic() - started
             say(f"step {step + 1} loss {mean[0]:.4f} right {mean[1]:.4f} {seconds:.0f} s")
-            if save and step % 100 == 99:
-                torch.save(network.state_dict(), save)
-    if save:
-        torch.save(network.state_dict(), save)
-    return network
+            recent.clear()
+
+
+def save(network: Network, path: Path) -> None:
+    """Keep the weights; `load` reads them back."""
+    torch.save(network.state_dict(), path)
 
 
 def load(path: Path) -> Network:
@@ -151,7 +121,7 @@ def _batch(
     sequences = [
         drill_sequence(rng, length + 1)
         if rng.random() < plan.drills(step)
-        else training_sequence(rng, tokenizer, length + 1, plan.distraction(step))
+        else training_sequence(rng, tokenizer, length + 1, plan.distraction(step), plan.weights)
         for _ in range(plan.tokens(step) // length)
     ]
     ids = torch.tensor([sequence.ids for sequence in sequences])
