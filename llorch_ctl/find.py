@@ -79,7 +79,7 @@ class _Search:
             (pool, row)
             for key, name in (("id", self._wanted), ("model", self._model))
             for pool, row in self._rows
-            if row.get(key) == name and row.get("status") == _READY
+            if row.get(key) == name and row.get("status") == _READY and row.get("port")
         ]
         return _found(*matching[0]) if matching else None
 

@@ -17,6 +17,7 @@ from llorch_ctl.transport import NO_SECRETS, Answer, Transport
 from pool_core.errors import Cancelled, ExitCode, LlorchError
 from pool_core.events import Error, Event
 from pool_core.home import Home
+from pool_ctl.failures import as_error
 
 _MAX_THREADS = 32
 _CANCEL_S = 8.0  # more than a pool may take to say how its cancel went
@@ -194,10 +195,8 @@ class _Run:
                 return
             try:
                 outcome = Outcome(pool, answer=self._ask(pool, argv, secrets))
-            except LlorchError as error:
-                outcome = Outcome(pool, error=error)
-            except Exception as error:  # a defect must not leave its pool without an outcome
-                outcome = Outcome(pool, error=_defect(error))
+            except Exception as error:  # not even a defect may leave its pool without an outcome
+                outcome = Outcome(pool, error=as_error(error, self._home))
             self._queue.put((pool, outcome))
 
     def _ask(self, pool: Pool, argv: Sequence[str], secrets: Mapping[str, str]) -> Answer:
@@ -223,7 +222,3 @@ class _Run:
                 yield transport
             finally:
                 del self._transports[pool.name]
-
-
-def _defect(error: Exception) -> LlorchError:
-    return LlorchError(f"internal error: {type(error).__name__}: {error}", "please report it")

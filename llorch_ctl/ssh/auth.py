@@ -123,8 +123,11 @@ class _Attempt:
         except (paramiko.SSHException, EOFError, OSError) as error:
             if self._transport.is_active():
                 return False
+            # what paramiko itself makes of a server that hangs up says nothing more
+            ended = isinstance(error, paramiko.AuthenticationException)
+            reason = "" if ended else f": {error}"
             raise self._refused(
-                f"server hung up after {len(self._tried)} keys ({', '.join(self._tried)})",
+                f"server hung up after {len(self._tried)} keys ({', '.join(self._tried)}){reason}",
                 "name the right one with IdentityFile and IdentitiesOnly, or identity_file",
             ) from error
         if missing:

@@ -138,7 +138,9 @@ def test_a_defect_in_one_thread_is_an_outcome(home: Home) -> None:
 
     [outcome, other] = run(home, Broken("broken", OK), ScriptedTransport("good", OK))
 
-    assert str(outcome.error).startswith("internal error: ZeroDivisionError: oh")
+    assert str(outcome.error).startswith("internal error: ZeroDivisionError: oh; the traceback is")
+    [crash] = home.logs.glob("crash-*.log")
+    assert "ZeroDivisionError: oh" in crash.read_text()
     assert other.ok
 
 

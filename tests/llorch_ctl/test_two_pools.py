@@ -151,3 +151,34 @@ def test_a_pool_that_is_cut_off_is_lost_and_the_other_one_goes_on(
     assert pools["south"]["ok"]
     assert pools["north"]["error"]["code"] == "E_LOST"
     assert doctor.returncode == 3
+
+
+def test_all_pools_work_at_the_same_time_and_ctrl_c_reaches_them_all(
+    home: Home, lab: SshLab
+) -> None:
+    names = ("one", "two", "three")
+    tables = []
+    for name in names:
+        host = lab.add_host(name)
+        host.install_agent(agent_script().replace('"plain"', '"plain" stay'))
+        tables.append(
+            f'[pools.{name}]\nssh = "{host.target}"\ncommand = "{host.agent}"\n'
+            f'identity_file = "{lab.key}"\nknown_hosts = "{lab.known_hosts}"\n'
+        )
+    home.config.mkdir(parents=True)
+    home.pools_file.write_text("\n".join(tables))
+
+    with Llorch(home).started("pool", "doctor", "--all", "--json") as doctor:
+        assert doctor.stdout is not None
+        staying: set[str] = set()
+        while staying != set(names):  # each stays until it is told to go
+            record = json.loads(doctor.stdout.readline())
+            if record["t"] == "state":
+                staying.add(record["pool"])
+        doctor.send_signal(signal.SIGINT)
+        out, _ = doctor.communicate(timeout=30)
+
+    pools = json.loads(out.splitlines()[-1])["data"]["pools"]
+    assert {pools[name]["error"]["code"] for name in names} == {"E_CANCELLED"}
+    assert doctor.returncode == 130
+    assert [(lab.hosts[name].home / "note").read_text() for name in names] == ["cancelled"] * 3
