@@ -117,8 +117,10 @@ class MatrixRun:
                 self._cancel()
                 for thread in threads:
                     thread.join()
-        report.finished = now()
-        return Ending(report, self._exit_code(report), write_all(self.folder, report))
+                # Also when nobody looks any more: the terminal that showed it may be closed.
+                report.finished = now()
+                files = write_all(self.folder, report)
+        return Ending(report, self._exit_code(report), files)
 
     # -- lanes -----------------------------------------------------------
 

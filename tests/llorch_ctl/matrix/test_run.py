@@ -298,6 +298,8 @@ def test_leaving_the_run_early_stops_its_workers(rig: Rig) -> None:
         if isinstance(happening, StageChanged) and happening.stage == "answers":
             break
     events.close()
+    assert read_report(rig.folder / "report.json").finished
+    assert (rig.folder / "junit.xml").exists()
 
 
 def test_a_resumed_run_repeats_only_what_did_not_pass(rig: Rig) -> None:
