@@ -104,8 +104,8 @@ class WorkerClient:
                     raise AskFailed(f"no whole answer within {self._timeout:g} s")
                 if reader.feed(line):
                     first, last = first or elapsed, elapsed
-        if reader.error:
-            raise AskFailed(reader.error)
+                if reader.error:
+                    raise AskFailed(reader.error)
         if not reader.is_complete:
             raise WorkerGone("the answer broke off")
         return reader.answer(first, last)

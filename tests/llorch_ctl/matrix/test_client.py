@@ -28,7 +28,7 @@ def worker_sending(
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(65536)
+                read_request(connection)
                 connection.sendall(data)
                 if hold:
                     hold.wait(30)
@@ -39,6 +39,16 @@ def worker_sending(
         if hold:
             hold.set()
         thread.join()
+
+
+def read_request(connection: socket.socket) -> None:
+    """All of it: hanging up on unread bytes would reset the connection."""
+    with connection.makefile("rb") as stream:
+        length = 0
+        while (line := stream.readline()).strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        stream.read(length)
 
 
 @pytest.fixture
