@@ -77,9 +77,9 @@ class WorkerClient:
         return self._stream("/execute", body, ExecuteReader())
 
     def time(self, prompt: str, max_tokens: int) -> Answer:
-        """Greedy, as fast as it goes, with the worker's own clock."""
+        """Greedy, `max_tokens` whatever they say, with the worker's own clock."""
         body = {"job_id": "matrix-speed", "prompt": prompt, "max_tokens": max_tokens}
-        body |= {"temperature": 0.0, "metrics": True, "reproducible": False}
+        body |= {"temperature": 0.0, "metrics": True, "reproducible": False, "ignore_eos": True}
         return self._stream("/execute", body, ExecuteReader())
 
     def abort(self) -> None:
@@ -92,7 +92,7 @@ class WorkerClient:
 
     def _stream(self, path: str, body: Mapping[str, Any], reader: Reader) -> Answer:
         started = time.monotonic()
-        first = last = 0.0
+        first = 0.0
         with self._connection(self._timeout) as connection:
             connection.request("POST", path, json.dumps(body).encode(), self._headers)
             response = connection.getresponse()
@@ -103,12 +103,12 @@ class WorkerClient:
                 if elapsed > self._timeout:
                     raise AskFailed(f"no whole answer within {self._timeout:g} s")
                 if reader.feed(line):
-                    first, last = first or elapsed, elapsed
+                    first = first or elapsed
                 if reader.error:
                     raise AskFailed(reader.error)
         if not reader.is_complete:
             raise WorkerGone("the answer broke off")
-        return reader.answer(first, last)
+        return reader.answer(first)
 
     @contextmanager
     def _connection(self, timeout: float) -> Iterator[http.client.HTTPConnection]:

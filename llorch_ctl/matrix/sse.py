@@ -41,7 +41,7 @@ class Reader:
             self.error = f"an unexpected event: {data[:200].decode('utf-8', 'replace')}"
         return len(self._tokens) > num_tokens
 
-    def answer(self, first_token_s: float, last_token_s: float) -> Answer:
+    def answer(self, first_token_s: float) -> Answer:
         """What was collected; call it once `is_complete`."""
         return Answer(
             text="".join(self._texts),
@@ -49,7 +49,6 @@ class Reader:
             stop_reason=self._stop_reason,
             body=b"\n".join(self._body),
             first_token_s=first_token_s,
-            last_token_s=last_token_s,
             metrics=self._metrics,
         )
 

@@ -41,7 +41,8 @@ class Token:
 class Answer:
     """A finished generation. `body` is what went over the wire, for byte comparison.
 
-    Seconds are measured by the client from sending the request; `metrics` is the worker's account.
+    `first_token_s` is measured by the client from sending the request; `metrics` is the worker's
+    account.
     """
 
     text: str
@@ -49,5 +50,4 @@ class Answer:
     stop_reason: str = ""
     body: bytes = b""
     first_token_s: float = 0.0
-    last_token_s: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)

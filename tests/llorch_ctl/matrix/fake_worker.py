@@ -126,7 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
                 event |= {"id": token, "logprob": logprob, "top_logprobs": top}
             self._event(event)
         if body.get("metrics"):
-            self._event({"type": "metrics", "prompt_tokens": 100, "prefill_s": 0.05})
+            clock = {"prompt_tokens": 100, "prefill_s": 0.05}
+            clock["decode_s"] = (len(texts) - 1) * (self.fake.behaviour.token_s or 0.001)
+            self._event({"type": "metrics"} | clock)
         self._event({"type": "end", "tokens_out": len(texts), "stop_reason": "EOS"})
 
     def _write_chat(self, body: dict[str, Any], texts: list[str], logprob: float) -> None:

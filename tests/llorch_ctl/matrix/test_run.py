@@ -91,6 +91,7 @@ def test_a_healthy_pool_passes_every_check(rig: Rig) -> None:
     speed = cell_of(ending).speed
     assert speed["load_seconds"] == 0.25 and speed["rss_bytes"] == 12_000_000
     assert speed["prefill_tokens_per_second"] == 2000.0
+    assert speed["decode_tokens_per_second"] == 1000.0
     assert len(pool.stopped) == 2
     assert {path.name for path in ending.files} == {
         "report.json",
