@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ class ForwardServer:
         except OSError as error:
             raise ForwardRefused(
                 self._pool,
-                f"cannot listen on 127.0.0.1:{self._wanted_port}: {error.strerror}",
+                f"cannot listen on 127.0.0.1:{self._wanted_port}: {_reason(error)}",
                 "choose another --port",
             ) from error
         self.port: int = self._listener.getsockname()[1]
@@ -175,3 +176,8 @@ def _copy(source: Stream, sink: Stream) -> None:
     except OSError:  # one side broke: the other must not wait for it
         source.close()
         sink.close()
+
+
+def _reason(error: OSError) -> str:
+    """Without what Python adds to it."""
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -71,7 +71,7 @@ def infer(
     session = session_of(ctx)
     if raw and system:
         raise UsageError("--raw sends the prompt alone", "leave --system out")
-    from llorch_ctl.ask import Question, ask
+    from llorch_ctl.ask import AnswerBroken, Question, ask
     from llorch_ctl.connect import open_transport
     from llorch_ctl.find import find_worker
 
@@ -83,7 +83,10 @@ def infer(
         transport.open_port(worker.port) as tunnel,
     ):
         work = ask(tunnel, worker.model, question, worker.token)
-        _show(session, worker, work, stream=stream)
+        try:
+            _show(session, worker, work, stream=stream)
+        except AnswerBroken as broken:  # was it the worker, or the way to it?
+            raise (transport.wait_lost(0.5) or broken) from None
 
 
 def _show(

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import paramiko
 
-from llorch_ctl.errors import AuthRefused, KeyLocked, PoolError
+from llorch_ctl.errors import AuthRefused, KeyLocked, Lost, PoolError
 from llorch_ctl.ssh.agent import Agent
-from llorch_ctl.ssh.target import Target
+from llorch_ctl.ssh.live import LiveTransport
+from llorch_ctl.ssh.target import DEFAULT_PORT, Target
 
 _MAGIC = b"openssh-key-v1\0"
 
@@ -27,8 +28,8 @@ class Candidate:
     file: Path | None = None
 
 
-def log_in(transport: paramiko.Transport, pool: str, target: Target) -> None:
-    """Authenticate `transport` as target.user. Raises AuthRefused or KeyLocked."""
+def log_in(transport: LiveTransport, pool: str, target: Target) -> None:
+    """Authenticate `transport` as target.user. Raises AuthRefused, KeyLocked or Lost."""
     attempt = _Attempt(transport, pool, target)
     with Agent(target.identity_agent) as agent:
         for candidate in candidates(target, agent.get_keys()):
@@ -86,7 +87,7 @@ def _public_part(head: bytes) -> bytes | None:
 class _Attempt:
     """One login: what was tried, and what that means in the end."""
 
-    def __init__(self, transport: paramiko.Transport, pool: str, target: Target) -> None:
+    def __init__(self, transport: LiveTransport, pool: str, target: Target) -> None:
         self._transport = transport
         self._pool = pool
         self._target = target
@@ -123,13 +124,7 @@ class _Attempt:
         except (paramiko.SSHException, EOFError, OSError) as error:
             if self._transport.is_active():
                 return False
-            # what paramiko itself makes of a server that hangs up says nothing more
-            ended = isinstance(error, paramiko.AuthenticationException)
-            reason = "" if ended else f": {error}"
-            raise self._refused(
-                f"server hung up after {len(self._tried)} keys ({', '.join(self._tried)}){reason}",
-                "name the right one with IdentityFile and IdentitiesOnly, or identity_file",
-            ) from error
+            raise self._hung_up(error) from error
         if missing:
             raise self._refused(
                 f"server wants {', '.join(missing)} besides the key {self._tried[-1]}",
@@ -137,13 +132,25 @@ class _Attempt:
             )
         return True
 
+    def _hung_up(self, error: BaseException) -> PoolError:
+        farewell = self._transport.farewell
+        if not farewell:
+            return Lost(
+                self._pool, f"{self._hop}connection lost while logging in ({error})", "run it again"
+            )
+        return self._refused(
+            f"server hung up after {len(self._tried)} keys ({', '.join(self._tried)}): {farewell}",
+            "name the right one with IdentityFile and IdentitiesOnly, or identity_file",
+        )
+
     def refusal(self) -> PoolError:
         """After the last candidate."""
         user = self._target.user
         if self._locked:
             file = _short(self._locked[0])
             return KeyLocked(self._pool, f"{self._hop}{file} needs a passphrase", f"ssh-add {file}")
-        copy_key = f"ssh-copy-id {self._target.label}"
+        port = "" if self._target.port == DEFAULT_PORT else f"-p {self._target.port} "
+        copy_key = f"ssh-copy-id {port}{user}@{self._target.hostname}"
         if not self._tried:
             return self._refused(
                 f"no key to offer for user {user}", f"ssh-keygen -t ed25519 && {copy_key}"

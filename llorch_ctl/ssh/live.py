@@ -25,6 +25,7 @@ class LiveTransport(paramiko.Transport):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock, disabled_algorithms=WEAK_ALGORITHMS)
         self.num_unanswered = 0
+        self.farewell = ""  # what the server said when it ended the connection, if it said it
         self._hung_up = threading.Event()
 
     def start_pulse(self, interval: float, limit: int) -> None:
@@ -47,6 +48,10 @@ class LiveTransport(paramiko.Transport):
         self.sock.close()
 
     # Private hooks of paramiko, not in its stubs; tests/llorch_ctl/ssh/test_live.py guards them.
+
+    def _parse_disconnect(self, m: paramiko.Message) -> None:
+        m.get_int()
+        self.farewell = m.get_text()
 
     def _parse_request_success(self, m: paramiko.Message) -> None:
         self.num_unanswered = 0

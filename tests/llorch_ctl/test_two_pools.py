@@ -133,6 +133,25 @@ def test_a_worker_forwarded_here_until_ctrl_c(llorch: Llorch, hosts: list[SshHos
     assert llorch("pool", "worker", "stop-all", "--all").code == 0
 
 
+def test_an_answer_that_is_cut_off_is_lost(llorch: Llorch, hosts: list[SshHost]) -> None:
+    north = hosts[0]
+    spawned = llorch(*SPAWN, "--pool", "north", "--json")
+    worker = spawned.data["pools"]["north"]["data"]
+    process = psutil.Process(worker["pid"])
+    process.suspend()  # it will keep us waiting
+    logins = north.log.count("Accepted publickey")
+
+    with llorch.started("infer", worker["id"], "hi", "--pool", "north") as answer:
+        north.wait_logins(logins + 2)  # one to look for the worker, one for the tunnel
+        north.kill_sessions()
+        out, err = answer.communicate(timeout=30)
+
+    assert (answer.returncode, out) == (3, "")
+    assert err.startswith("error: north: connection lost")
+    process.resume()
+    assert llorch("pool", "worker", "stop-all", "--all").code == 0
+
+
 def test_a_pool_that_is_cut_off_is_lost_and_the_other_one_goes_on(
     llorch: Llorch, hosts: list[SshHost]
 ) -> None:

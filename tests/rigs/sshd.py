@@ -17,18 +17,18 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import psutil
 
 from llorch_ctl.inventory import Pool
+from tests.rigs.server_log import ServerLog
+from tests.rigs.ssh_keys import make_key, public_key
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSPHRASE = "lab-secret"
 _WAIT_S = 20.0
 _SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
@@ -47,23 +47,6 @@ def find_sshd() -> str:
         if place and os.access(place, os.X_OK):
             return place
     raise MissingSshd("these tests need a real sshd: run scripts/test, which installs OpenSSH")
-
-
-def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
-    """A new key pair at `path`; what was there is replaced."""
-    for old in (path, path.with_name(path.name + ".pub")):
-        old.unlink(missing_ok=True)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "llorch-lab", "-f", str(path)],
-        check=True,
-        capture_output=True,
-    )
-    return path
-
-
-def public_key(path: Path) -> str:
-    """`type base64` of a key pair."""
-    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 
 class SshHost:
@@ -238,49 +221,13 @@ class SshHost:
     def log(self) -> str:
         return str(self._log)
 
+    def wait_logins(self, count: int) -> None:
+        """Until so many have logged in since it was made."""
+        self._log.wait_count("Accepted publickey", count)
+
     def wait_log(self, *texts: str, since: int = 0) -> str:
         """The first line, now or later, that holds one of `texts`."""
         return self._log.wait(*texts, since=since)
-
-
-class ServerLog:
-    """What a server wrote, line by line, and waiting for a certain line."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._grown = threading.Condition()
-
-    def __len__(self) -> int:
-        with self._grown:
-            return len(self._lines)
-
-    def __str__(self) -> str:
-        with self._grown:
-            return "\n".join(self._lines)
-
-    def follow(self, stream: IO[str]) -> None:
-        """Read `stream` to its end, in a thread of its own."""
-
-        def read() -> None:
-            with stream:
-                for line in stream:
-                    with self._grown:
-                        self._lines.append(line.rstrip())
-                        self._grown.notify_all()
-
-        threading.Thread(target=read, daemon=True).start()
-
-    def wait(self, *texts: str, since: int = 0) -> str:
-        """The first line from number `since` on that holds one of `texts`."""
-
-        def found() -> str | None:
-            lines = self._lines[since:]
-            return next((line for line in lines if any(text in line for text in texts)), None)
-
-        with self._grown:
-            if not self._grown.wait_for(found, _WAIT_S):
-                raise TimeoutError(f"none of {texts} came:\n" + "\n".join(self._lines))
-            return found() or ""
 
 
 class SshLab:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch_ctl.ssh.known_hosts import KnownHosts, Verdict, fingerprint, parse_line
-from tests.rigs.sshd import make_key, public_key
+from tests.rigs.ssh_keys import make_key, public_key
 
 
 def blob_of(key: str) -> bytes:

@@ -16,7 +16,12 @@ AgentSSH: Any = paramiko.agent.AgentSSH
 
 
 def test_the_hooks_of_the_pulse_exist() -> None:
-    for name in ("_parse_request_success", "_parse_request_failure", "_send_user_message"):
+    for name in (
+        "_parse_request_success",
+        "_parse_request_failure",
+        "_parse_disconnect",
+        "_send_user_message",
+    ):
         assert callable(getattr(Transport, name))
     assert "m" in inspect.signature(Transport._parse_request_failure).parameters
 

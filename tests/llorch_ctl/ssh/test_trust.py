@@ -26,7 +26,8 @@ from llorch_ctl.ssh.trust import append_keys
 from pool_core.console import Console
 from pool_core.errors import ExitCode, LlorchError
 from pool_core.home import Home
-from tests.rigs.sshd import SshHost, SshLab, public_key
+from tests.rigs.ssh_keys import public_key
+from tests.rigs.sshd import SshHost, SshLab
 
 
 @pytest.fixture
