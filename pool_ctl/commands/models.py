@@ -98,6 +98,7 @@ def register(
     """Add a model to this pool's catalog."""
     session = session_of(ctx)
     from pool_core.catalog import CatalogStore, make_registration
+    from pool_core.gguf import read_header
 
     files = file or []
     entry = make_registration(
@@ -114,6 +115,8 @@ def register(
             "roles": role,
         }
     )
+    if path:
+        read_header(path.expanduser(), facts_only=True)
     session.show("models register", CatalogStore(session.home).register(entry).to_dict())
 
 

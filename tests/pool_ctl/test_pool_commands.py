@@ -102,6 +102,16 @@ def test_a_catalog_of_the_operators_can_be_named(ask: Ask, tmp_path: Path) -> No
     assert spawned.data["model"] == "extra"
 
 
+@pytest.mark.parametrize("content", [None, b"", b"<html>not found</html>"])
+def test_what_is_no_gguf_is_not_registered(ask: Ask, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "no.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    answer = ask("models", "register", "no", "--path", str(path))
+    assert answer.code == 1 and str(path) in answer.error["msg"]
+    assert ask("models", "show", "no").code == 2
+
+
 def test_a_truncated_model_is_refused_with_the_path(ask: Ask, tmp_path: Path) -> None:
     half = tmp_path / "half.gguf"
     half.write_bytes(MODEL.read_bytes()[:1_000_000])

@@ -12,7 +12,7 @@ import pytest
 
 from pool_core.protocol import MAX_LINE_BYTES, Op, Request, op_line
 from pool_core.spawn.process import wait_gone
-from tests.fakes.pool import FakePool
+from tests.fakes.pool import MODEL, FakePool
 from tests.pool_ctl.conftest import EVENT, Ask
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -170,7 +170,7 @@ def test_operations_of_a_newer_client_are_passed_over(connect: Connect, pool: Fa
 def test_arguments_arrive_byte_for_byte(connect: Connect) -> None:
     name = "spaces  $HOME `id` \"quotes\" 'more' \\ \t ünïcödé 🦙 ; rm -rf / #"
     client = connect()
-    argv = ["models", "register", "odd", "--path", "/tmp/x.gguf", "--name", name]
+    argv = ["models", "register", "odd", "--path", str(MODEL), "--name", name]
     client.ask(*argv)
     assert client.last_word()["data"]["name"] == name
 
