@@ -129,7 +129,8 @@ def test_weights_beyond_memory_are_out_of_memory(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fit, "available_memory", lambda: 1 << 20)
     error = refusal()
     assert error.exit is WorkerExit.OUT_OF_MEMORY
-    assert error.details == {"needed": 2494976, "available": 1 << 20}
+    assert error.details["available"] == 1 << 20
+    assert 2_000_000 < error.details["needed"] < model_path("ref-llama").stat().st_size
     assert "the weights need 2 MiB, memory has 1 MiB free" in str(error)
 
 

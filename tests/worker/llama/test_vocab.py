@@ -55,7 +55,7 @@ def test_any_text_survives_the_tokenizer(loaded: Loaded, name: str, text: str) -
 
 def test_kinds_are_told_apart(llama: LlamaRunner, qwen: LlamaRunner) -> None:
     assert (llama.vocab.kind, qwen.vocab.kind) == ("spm", "bpe")
-    assert llama.vocab.size == qwen.vocab.size == 3072
+    assert llama.vocab.size == qwen.vocab.size > 2000
 
 
 def test_special_tokens_are_added_and_read_only_when_asked(llama: LlamaRunner) -> None:
