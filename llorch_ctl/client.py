@@ -81,7 +81,7 @@ class AgentCall:
         self._patience = patience or Patience()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._splitter = LineSplitter()
-        self._errors: deque[str] = deque(maxlen=20)
+        self._errors: tuple[str, ...] = ()  # replaced, never changed: two threads read it
         self._noise: deque[str] = deque(maxlen=5)
         self._heard_at = time.monotonic()
         self._cancel_by: float | None = None
@@ -89,6 +89,10 @@ class AgentCall:
         self._num_events = 0
         self._num_bad = 0
         self._closing = threading.Event()
+        self._readers = [
+            threading.Thread(target=self._read_lines, name=f"{pool}-out", daemon=True),
+            threading.Thread(target=self._read_errors, name=f"{pool}-err", daemon=True),
+        ]
 
     def run(
         self,
@@ -97,11 +101,7 @@ class AgentCall:
         cancel: threading.Event | None = None,
     ) -> Generator[Event, None, Answer]:
         """What Transport.request promises."""
-        threads = [
-            threading.Thread(target=self._read_lines, name=f"{self._pool}-out", daemon=True),
-            threading.Thread(target=self._read_errors, name=f"{self._pool}-err", daemon=True),
-        ]
-        for thread in threads:
+        for thread in self._readers:
             thread.start()
         try:
             self._send(Request(tuple(argv), _new_id(), secrets=dict(given)).to_json())
@@ -109,7 +109,7 @@ class AgentCall:
         finally:
             self._pipe.close()
             self._closing.set()
-            for thread in threads:
+            for thread in self._readers:
                 thread.join(2)
 
     def _send(self, line: str) -> None:
@@ -144,7 +144,7 @@ class AgentCall:
                 return
             for line in splitter.feed(data or b""):
                 _log.debug("%s: stderr: %s", self._pool, line)
-                self._errors.append(line)
+                self._errors = (*self._errors[-20:], line)
 
     # -- the conversation ------------------------------------------------
 
@@ -152,10 +152,11 @@ class AgentCall:
         hello_by = time.monotonic() + self._patience.hello
         while True:
             self._pass_on(cancel)
+            self._check_deadlines(hello_by)
             try:
                 line = self._lines.get(timeout=0.1)
             except queue.Empty:
-                self._check_patience(hello_by)
+                self._check_silence()
                 continue
             if line is None:
                 raise self._ended()
@@ -179,13 +180,17 @@ class AgentCall:
             self._cancel_by = time.monotonic() + self._patience.cancel
             self._send(op_line(Op.CANCEL))
 
-    def _check_patience(self, hello_by: float) -> None:
+    def _check_deadlines(self, hello_by: float) -> None:
         now = time.monotonic()
         if self._cancel_by is not None and now >= self._cancel_by:
             raise Cancelled("cancelled; the pool did not say how far it came")
         if self._hello is None and now >= hello_by:
             raise self._silent_start()
-        if self._hello is not None and now - self._heard_at >= self._patience.silence:
+
+    def _check_silence(self) -> None:
+        """Only when all that came has been read: a slow caller makes no pool silent."""
+        silence = time.monotonic() - self._heard_at
+        if self._hello is not None and silence >= self._patience.silence:
             raise Lost(
                 self._pool,
                 f"nothing heard for {self._patience.silence:g} s; connection given up",
@@ -256,6 +261,7 @@ class AgentCall:
     def _ended(self) -> LlorchError:
         """The stream ended without a result: what that means, from all we saw."""
         status = self._pipe.wait(2)
+        self._readers[1].join(1)  # its last words
         if self._cancel_by is not None:
             return Cancelled()
         if self._splitter.num_too_long:

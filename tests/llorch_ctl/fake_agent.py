@@ -42,6 +42,9 @@ def before_hello(mode: str) -> None:
         case ["silent"]:
             sys.stdin.read()
             sys.exit(0)
+        case ["babbling"]:
+            while True:
+                print("Welcome to the lab")
         case ["old"]:
             hello(0, 0, "0.0.9")
         case ["new"]:
@@ -93,6 +96,9 @@ def run(argv: list[str], request: dict[str, Any]) -> None:
         case ["colours"]:
             say(t="log", msg="\x1b[31mred\x1b[0m [bold]not markup[/bold] \u202egnihton")
             result(text="\x1b]0;title\x07 [red]no[/red]")
+        case ["chatter"]:
+            while True:
+                say(t="log", msg="and another thing")
         case ["hang"]:
             say(t="state", subject="agent", state="hanging")
             sys.stdout.flush()

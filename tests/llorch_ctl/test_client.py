@@ -220,6 +220,25 @@ def test_a_pool_that_ignores_the_cancel_is_left(fake_pool: MakePool) -> None:
     assert pipe.wait(0) is not None
 
 
+def test_a_pool_that_talks_on_after_the_cancel_is_left(fake_pool: MakePool) -> None:
+    pool, cancel = fake_pool(), threading.Event()
+    pipe = ProcessPipe([str(pool.command), "stdio"], {}, stop_s=0.2)
+    work = AgentCall(pool.name, pipe, Patience(cancel=0.3)).run(["chatter"], {}, cancel)
+    assert isinstance(next(work), Hello)
+    cancel.set()
+
+    with pytest.raises(Cancelled, match="did not say how far it came"):
+        for _ in work:
+            pass
+
+    pipe.release()
+
+
+def test_a_shell_that_babbles_for_ever_is_no_pool(fake_pool: MakePool) -> None:
+    with pytest.raises(ProtocolError, match='instead came "Welcome to the lab"'):
+        impatient(fake_pool("babbling"), ["echo"], hello=0.5)
+
+
 def test_closing_the_generator_ends_the_lease(fake_pool: MakePool, home: Home) -> None:
     pool = fake_pool()
     with transport_to(pool, home) as transport:
