@@ -91,7 +91,8 @@ from worker.llama.runner import LlamaRunner
 runner = LlamaRunner.load(LoadOptions(Path(sys.argv[1]), "rpc", (sys.argv[2],), ctx=4096))
 lengths = [(i, 9 * i) for i in range(1, 13)]
 answers = run(runner, [
-    request(runner, str(i), f"Count from {i} to 60", reproducible=True, max_tokens=n, ignore_eos=True)
+    request(runner, str(i), f"Count from {i} to 60", reproducible=True, ignore_eos=True,
+            max_tokens=n)
     for i, n in lengths
 ])
 print([len(answers[str(i)].ids) == n for i, n in lengths].count(True))
