@@ -106,6 +106,12 @@ def run(argv: list[str], request: dict[str, Any]) -> None:
         case ["stay"]:
             say(t="state", subject="agent", state="staying")
             stay()
+        case ["stubborn"]:
+            say(t="state", subject="agent", state="staying")
+            for line in sys.stdin:
+                if json.loads(line)["op"] == "cancel":
+                    say(t="state", subject="agent", state="not listening")
+            note("end of input")
 
 
 def flood(megabytes: int) -> None:

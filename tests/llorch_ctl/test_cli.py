@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from llorch_ctl.inventory import Inventory
+from llorch_ctl.inventory import Inventory, Pool
 from pool_core import __version__
 from pool_core.home import Home
 from tests.llorch_ctl.cli import Llorch
@@ -176,24 +177,50 @@ def test_partial_failure_shows_the_rest_and_says_what_failed(
     assert pools["changed"]["error"]["code"] == "E_HOSTKEY_CHANGED"
 
 
-def test_ctrl_c_cancels_on_the_pool_and_exits_130(
-    llorch: Llorch, home: Home, fake_pool: MakePool
-) -> None:
-    pool = fake_pool()
+def acting(llorch: Llorch, home: Home, pool: Pool, action: str) -> Path:
+    """An inventory with a pool `fake` that does `action` whatever it is asked; its folder."""
     home.config.mkdir(parents=True)
     home.pools_file.write_text(f'[pools.fake]\nssh = "local"\ncommand = "{pool.command}"\n')
     agent = Path(str(pool.command))
-    agent.write_text(agent.read_text().replace('"plain"', '"plain" stay'))
+    agent.write_text(agent.read_text().replace('"plain"', f'"plain" {action}'))
+    return agent.parent
+
+
+def next_state(stream: IO[str] | None) -> str:
+    assert stream is not None
+    while (record := json.loads(stream.readline()))["t"] != "state":
+        pass
+    assert record["pool"] == "fake"
+    return str(record["state"])
+
+
+def test_ctrl_c_cancels_on_the_pool_and_exits_130(
+    llorch: Llorch, home: Home, fake_pool: MakePool
+) -> None:
+    folder = acting(llorch, home, fake_pool(), "stay")
 
     with llorch.started("pool", "doctor", "--pool", "fake", "--json") as process:
-        assert process.stdout is not None
-        hello = json.loads(process.stdout.readline())
-        state = json.loads(process.stdout.readline())
+        assert next_state(process.stdout) == "staying"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
 
-    assert (hello["t"], state["state"], state["pool"]) == ("hello", "staying", "fake")
     last = json.loads(out.splitlines()[-1])
     assert last["data"]["pools"]["fake"]["error"]["code"] == "E_CANCELLED"
     assert (process.returncode, err) == (130, "")
-    assert (agent.parent / "note").read_text() == "cancelled"
+    assert (folder / "note").read_text() == "cancelled"
+
+
+def test_a_second_ctrl_c_hangs_up_on_a_pool_that_does_not_listen(
+    llorch: Llorch, home: Home, fake_pool: MakePool
+) -> None:
+    folder = acting(llorch, home, fake_pool(), "stubborn")
+
+    with llorch.started("pool", "doctor", "--pool", "fake", "--json") as process:
+        assert next_state(process.stdout) == "staying"
+        process.send_signal(signal.SIGINT)
+        assert next_state(process.stdout) == "not listening"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert (folder / "note").read_text() == "end of input"
