@@ -97,7 +97,9 @@ def read_report(path: Path) -> Report:
         return Report.from_dict(json.loads(data))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ConfigError(f"{path}: not a matrix report: {what}", "choose another --output") from None
+        raise ConfigError(
+            f"{path}: not a matrix report: {what}", "choose another --output"
+        ) from None
 
 
 def reusable(earlier: Report, plan: Plan) -> dict[CellKey, CellResult]:
