@@ -9,8 +9,9 @@ from typing import Protocol
 
 from llorch_ctl.fleet import Phase
 from llorch_ctl.inventory import Pool
-from pool_core.console import Console, plain
+from pool_core.console import Console
 from pool_core.events import Event, Log
+from pool_core.wording import plain
 
 
 class Screen(Protocol):

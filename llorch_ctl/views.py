@@ -19,9 +19,9 @@ from rich.text import Text
 from llorch_ctl.fleet import Outcome, Phase
 from llorch_ctl.inventory import Pool
 from llorch_ctl.mirror import SOURCE, aimed_at, from_afar
-from pool_core.console import describe, plain
 from pool_core.events import Event, Log, Progress, Warning
 from pool_core.live import human_bytes
+from pool_core.wording import describe, plain
 from pool_ctl.views import Column, FittedTable, TableView, View
 from pool_ctl.views.cells import field as field_of
 

@@ -6,36 +6,19 @@ a program sees JSON lines that end in exactly one `result` or `error`.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import Any, TextIO, TypeVar
 
 from pool_core.errors import LlorchError
-from pool_core.events import (
-    Error,
-    Event,
-    Heartbeat,
-    Hello,
-    Log,
-    Progress,
-    Result,
-    State,
-    Warning,
-    to_json,
-)
+from pool_core.events import Error, Event, Result, to_json
+from pool_core.wording import plain
 
 T = TypeVar("T")
 View = Callable[[dict[str, Any]], Iterable[Any]]
 
 _PIPE_WIDTH = 10_000  # a pipe has no width: nothing is wrapped, cut or left out
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str) -> str:
-    """Text from elsewhere, made safe for a terminal: control and bidi characters are shown."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class Console:
@@ -111,19 +94,3 @@ def make_rich(file: TextIO) -> Any:
 
     width = None if file.isatty() else _PIPE_WIDTH
     return RichConsole(file=file, width=width, highlight=False, emoji=False)
-
-
-def describe(event: Event) -> str:
-    """One plain line about an event, for logs and for output that is not a terminal."""
-    match event:
-        case Progress(task=task, done=done, total=total, unit=unit):
-            share = f"{100 * done / total:.0f}%" if total else f"{done:g} {unit}"
-            return f"{task}: {share}"
-        case State(subject=subject, state=state, detail=detail):
-            return f"{subject}: {state}" + (f" ({detail})" if detail else "")
-        case Log(msg=msg, source=source):
-            return f"{source}: {msg}" if source else msg
-        case Warning(msg=msg):
-            return f"warning: {msg}"
-        case Hello() | Heartbeat() | Result() | Error():
-            return ""

@@ -19,10 +19,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pool_core.console import describe, plain
 from pool_core.events import Event
 from pool_core.events import Progress as ProgressEvent
 from pool_core.units import human_bytes
+from pool_core.wording import describe, plain
 
 __all__ = ["LiveView", "human_bytes"]
 

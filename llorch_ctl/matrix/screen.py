@@ -17,8 +17,9 @@ from llorch_ctl.matrix.happenings import CellFinished, Happening, Note, StageCha
 from llorch_ctl.matrix.plan import CellKey, Plan
 from llorch_ctl.matrix.result import CellResult
 from llorch_ctl.matrix.views import STYLES
-from pool_core.console import Console, plain
+from pool_core.console import Console
 from pool_core.events import Log, State
+from pool_core.wording import plain
 
 _RESERVED_LINES = 5  # the bar, a blank, the prompt of the shell
 

@@ -9,8 +9,8 @@ from rich.text import Text
 from llorch_ctl.matrix.plan import Plan
 from llorch_ctl.matrix.reports.report import Report
 from llorch_ctl.matrix.result import CellResult, Outcome, Status, count
-from pool_core.console import plain
 from pool_core.live import human_bytes
+from pool_core.wording import plain
 from pool_ctl.views.cells import field
 from pool_ctl.views.table import Column, FittedTable, Row
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pool_core.console import plain
 from pool_core.events import Log
 from pool_core.spawn.record import WorkerSpec
 from pool_core.spawn.spawner import Spawner
+from pool_core.wording import plain
 from pool_ctl.commands import QuickApp
 from pool_ctl.context import Session
 from pool_ctl.options import (

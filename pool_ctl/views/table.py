@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from pool_core.console import plain
+from pool_core.wording import plain
 
 Row = Mapping[str, Any]
 Cell = str | Text

@@ -12,10 +12,10 @@ from llorch_ctl.errors import Lost, NoAgent, ProtocolError, VersionSkew
 from llorch_ctl.inventory import Pool
 from llorch_ctl.local import LocalTransport, ProcessPipe
 from llorch_ctl.transport import Answer
-from pool_core.console import plain
 from pool_core.errors import Cancelled, ExitCode, LlorchError, RemoteError
 from pool_core.events import Event, Hello, Log, Progress, State, Warning
 from pool_core.home import Home
+from pool_core.wording import plain
 from tests.llorch_ctl.conftest import MakePool
 from tests.llorch_ctl.driving import ask
 
