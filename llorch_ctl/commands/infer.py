@@ -18,8 +18,8 @@ from llorch_ctl.options import (
     TargetArgument,
     session_of,
 )
-from pool_core.console import plain
 from pool_core.errors import UsageError
+from pool_core.wording import plain
 
 if TYPE_CHECKING:
     from llorch_ctl.ask import Reply
