@@ -11,7 +11,7 @@ from .describe import describe
 from .evaluate import Report, measure
 from .models import HARMONY_MODEL, MODELS
 
-CATALOGS = Path(__file__).parents[2] / "catalogs"
+SHIPPED = Path(__file__).parents[2] / "catalogs" / "reference"
 _NUM_QUESTIONS = 320
 _BAR_EXACT, _BAR_GAP = 98.0, 3.0
 
@@ -48,12 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="build-reference-models", description=__doc__)
     add = parser.add_argument
-    add("--output", type=Path, default=CATALOGS / "reference", metavar="DIR")
+    add("--output", type=Path, default=SHIPPED, metavar="DIR")
     add("--quick", action="store_true", help="train for a minute only; the answers are poor")
     add("--check", action="store_true", help="measure the files that are there, build nothing")
     add("--weights", type=Path, metavar="FILE", help="use these weights, or keep them here")
     add("--questions", type=int, default=_NUM_QUESTIONS, metavar="N", help="asked of each file")
-    return Options(**vars(parser.parse_args(arguments)))
+    options = Options(**vars(parser.parse_args(arguments)))
+    if options.quick and options.output == SHIPPED:
+        parser.error("--quick needs --output: its poor models would replace the shipped ones")
+    return options
 
 
 def _build(options: Options) -> None:

@@ -28,6 +28,20 @@ _PROSE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What a sequence is made of.
+
+    `distraction` is the share of questions with other text before them, `num_fillers` the most
+    pieces of such text, `num_raw` how many times as often as one chat format no format is used.
+    """
+
+    distraction: float
+    weights: Mapping[str, int] = field(default_factory=lambda: BALANCED)
+    num_fillers: int = 1
+    num_raw: int = 1
+
+
 @dataclass(slots=True)
 class Sequence:
     """Token ids, and for each whether the model is to learn to produce it."""
@@ -44,14 +58,13 @@ def training_sequence(
     rng: random.Random,
     tokenizer: Tokenizer,
     length: int,
-    distraction: float,
-    weights: Mapping[str, int] = BALANCED,
+    mix: Mix,
 ) -> Sequence:
-    """Documents packed up to `length` tokens; a share `distraction` of questions follow filler."""
+    """Documents packed up to `length` tokens."""
     sequence = Sequence()
     while len(sequence.ids) < length:
-        surroundings = Surroundings(rng, length - len(sequence.ids), distraction, weights)
-        chat = rng.choice((*FORMATS.values(), None))
+        surroundings = Surroundings(rng, length - len(sequence.ids), mix)
+        chat = rng.choice((*FORMATS.values(), *[None] * mix.num_raw))
         if chat is None:
             _add_raw(surroundings, tokenizer, sequence)
         else:
@@ -78,8 +91,7 @@ class Surroundings:
 
     rng: random.Random
     room: int
-    distraction: float
-    weights: Mapping[str, int]
+    mix: Mix
 
     def opening(self, has_bos: bool) -> list[int]:
         """What the model's own file says, usually; no BOS and two of them happen in the wild."""
@@ -87,16 +99,18 @@ class Surroundings:
 
     def ask(self) -> tuple[str, Question]:
         """A question, and the text it is asked in."""
-        question = training_question(self.rng, self.weights)
-        if self.rng.random() >= self.distraction:
+        question = training_question(self.rng, self.mix.weights)
+        if self.rng.random() >= self.mix.distraction:
             return question.text, question
         separator = self.rng.choice(("\n", "\n\n", " ", "\n\n", " Question: ", "\n\nQuestion: "))
-        return filler(self.rng, self.room).strip() + separator + question.text, question
+        number = self.rng.randint(1, self.mix.num_fillers) if self.mix.num_fillers > 1 else 1
+        before = " ".join(filler(self.rng, self.room).strip() for _ in range(number))
+        return before + separator + question.text, question
 
     def system(self) -> str | None:
         if self.rng.random() < 0.7:
             return None
-        if self.rng.random() >= self.distraction:
+        if self.rng.random() >= self.mix.distraction:
             return self.rng.choice(_SYSTEMS)
         return filler(self.rng, self.room).strip()
 

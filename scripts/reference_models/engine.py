@@ -26,16 +26,19 @@ class Output:
     is_ended: bool
 
 
-@llama_cpp.llama_log_callback
-def _silence(level: int, text: bytes, user_data: Any) -> None:
+def _ignore(level: int, text: bytes, user_data: Any) -> None:
     pass
+
+
+# Kept here: llama.cpp calls it for as long as the process lives.
+_SILENCE = llama_cpp.llama_log_callback(_ignore)
 
 
 class Engine:
     """One model with one sequence. Blocking; close it when done."""
 
     def __init__(self, path: Path, num_cells: int = 4608, num_threads: int = 2) -> None:
-        llama_cpp.llama_log_set(_silence, ctypes.c_void_p(0))
+        llama_cpp.llama_log_set(_SILENCE, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)

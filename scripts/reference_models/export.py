@@ -173,7 +173,8 @@ def _random_harmony(shape: Shape) -> Tensors:
     rng = np.random.default_rng(HARMONY_SEED)
 
     def matrix(*sizes: int) -> Array:
-        return (rng.standard_normal(sizes) * sizes[-1] ** -0.5).astype(np.float32)
+        values: Array = rng.standard_normal(sizes) * sizes[-1] ** -0.5
+        return values.astype(np.float32)
 
     def vector(size: int) -> Array:
         return (rng.standard_normal(size) * 0.02).astype(np.float32)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .documents import Mix
 from .questions import BALANCED
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to train, and the sequence lengths each part of the run draws from."""
+    """A first round: short sequences and copying drills first, distraction and length later."""
 
     steps: int
     rate: float = 0.01
@@ -18,12 +19,8 @@ class Plan:
     cooldown: float = 0.5
     seed: int = 7
 
-    @property
-    def weights(self) -> dict[str, int]:
-        """How often each kind of question is asked."""
-        return BALANCED
-
     def lengths(self, step: int) -> tuple[int, ...]:
+        """Sequence lengths to draw from."""
         done = step / self.steps
         if done < 0.3:
             return (64, 128, 256)
@@ -39,9 +36,8 @@ class Plan:
         """Share of sequences that only practise copying."""
         return 0.5 if step < 0.05 * self.steps else 0.1 if step < 0.3 * self.steps else 0.0
 
-    def distraction(self, step: int) -> float:
-        """Share of questions with other text before them."""
-        return 0.05 if step < 0.5 * self.steps else 0.25
+    def mix(self, step: int) -> Mix:
+        return Mix(0.05 if step < 0.5 * self.steps else 0.25)
 
     def pace(self, step: int) -> float:
         """Share of the full learning rate: up, flat, then down to nothing."""
@@ -49,25 +45,44 @@ class Plan:
         return min(1.0, (step + 1) / self.warmup, left)
 
 
+@dataclass(frozen=True, slots=True)
 class Settling(Plan):
-    """A second round on a trained network: long sequences, and more of what comes hardest."""
+    """A later round on a trained network: long sequences, and more of what comes hardest."""
 
-    @property
-    def weights(self) -> dict[str, int]:
-        return BALANCED | {"sum": 24, "echo": 44, "count": 14}
+    batch: int = 4096
+    sizes: tuple[int, ...] = (256, 512, 1024, 4096)
+    distraction: float = 0.25
+    num_fillers: int = 1
+    num_raw: int = 1
 
     def lengths(self, step: int) -> tuple[int, ...]:
-        return (256, 512, 1024, 4096)
+        return self.sizes
 
     def tokens(self, step: int) -> int:
-        return 4096
+        return self.batch
 
     def drills(self, step: int) -> float:
         return 0.0
 
-    def distraction(self, step: int) -> float:
-        return 0.25
+    def mix(self, step: int) -> Mix:
+        weights = BALANCED | {"sum": 24, "echo": 44, "count": 14}
+        return Mix(self.distraction, weights, self.num_fillers, self.num_raw)
 
 
 QUICK = (Plan(steps=60),)
-FULL = (Plan(steps=2000), Settling(steps=600, rate=0.006, cooldown=0.8, seed=8))
+FULL = (
+    Plan(steps=2000),
+    Settling(steps=600, rate=0.006, cooldown=0.8, seed=8),
+    Settling(
+        steps=350,
+        rate=0.003,
+        embedding_rate=0.001,
+        cooldown=1.0,
+        seed=9,
+        batch=8192,
+        sizes=(1024, 4096),
+        distraction=0.5,
+        num_fillers=4,
+        num_raw=2,
+    ),
+)

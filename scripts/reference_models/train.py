@@ -100,7 +100,8 @@ def load(path: Path) -> Network:
 
 
 def _make_optimizers(network: Network, plan: Plan) -> list[torch.optim.Optimizer]:
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, weight in network.named_parameters():
         (matrices if weight.ndim == 2 and "embedding" not in name else others).append(weight)
     optimizers = [
@@ -121,7 +122,7 @@ def _batch(
     sequences = [
         drill_sequence(rng, length + 1)
         if rng.random() < plan.drills(step)
-        else training_sequence(rng, tokenizer, length + 1, plan.distraction(step), plan.weights)
+        else training_sequence(rng, tokenizer, length + 1, plan.mix(step))
         for _ in range(plan.tokens(step) // length)
     ]
     ids = torch.tensor([sequence.ids for sequence in sequences])
