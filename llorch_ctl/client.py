@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 # What our remote command prints when it finds no llorch-pool; see ssh/command.py.
 NOT_INSTALLED = "llorch-pool-not-installed"
+_AGAIN = "run it again: a download goes on where it was"
 
 
 def _new_id() -> str:
@@ -270,9 +271,9 @@ class AgentCall:
         quote = f': "{said}"' if said else ""
         if self._hello is not None:
             if status is None:
-                return Lost(self._pool, f"connection lost after event {self._num_events}")
+                return Lost(self._pool, f"connection lost after event {self._num_events}", _AGAIN)
             if status < 0:
-                return Lost(self._pool, f"llorch-pool was killed on its way{quote}")
+                return Lost(self._pool, f"llorch-pool was killed on its way{quote}", _AGAIN)
             return Lost(self._pool, f"llorch-pool ended with status {status} and no answer{quote}")
         if status == 127 or NOT_INSTALLED in self._errors:
             return NoAgent(

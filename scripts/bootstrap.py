@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +147,8 @@ def main() -> int:
     )
     extras = parser.parse_args().extras
     steps = Steps()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal ends the compiler too
+        signal.signal(number, signal.default_int_handler)
     try:
         with one_at_a_time():
             if not is_ready(extras):

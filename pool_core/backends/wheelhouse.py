@@ -22,10 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pool_core.backends.descriptors import BASE_ARGS
 from pool_core.errors import LlorchError
 
 LLAMA_CPP_PYTHON = "0.3.36"
-RPC_ARGS = ("-DGGML_RPC=ON",)
 
 _NINJA_STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 _TAIL_LINES = 15
@@ -61,13 +61,13 @@ def wheel_key(python: Path, cmake_args: tuple[str, ...], version: str = LLAMA_CP
     )
 
 
-def find_wheel(python: Path, cmake_args: tuple[str, ...] = RPC_ARGS) -> Path | None:
+def find_wheel(python: Path, cmake_args: tuple[str, ...] = BASE_ARGS) -> Path | None:
     """The wheel that was built before for this machine, if any."""
     return next((wheelhouse() / wheel_key(python, cmake_args)).glob("*.whl"), None)
 
 
 def build_wheel(
-    python: Path, cmake_args: tuple[str, ...] = RPC_ARGS, log: Path | None = None
+    python: Path, cmake_args: tuple[str, ...] = BASE_ARGS, log: Path | None = None
 ) -> Generator[BuildProgress, None, None]:
     """Build the wheel unless it is there; afterwards `find_wheel` has it.
 

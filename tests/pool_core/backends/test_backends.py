@@ -9,6 +9,7 @@ import pytest
 
 from pool_core.backends import install, runtime, wheelhouse
 from pool_core.backends.check import check_backend
+from pool_core.backends.descriptors import BASE_ARGS
 from pool_core.backends.errors import BackendMissing
 from pool_core.backends.hardware import Gpu, parse_nvidia_smi
 from pool_core.backends.install import install_backend, plan_install
@@ -128,7 +129,7 @@ def test_installing_is_refused_without_hardware_and_without_a_compiler(
     with pytest.raises(BackendMissing, match="nvcc"):
         plan_install(home, "cuda")
     put_tool(tools, "nvcc")
-    assert plan_install(home, "cuda").cmake_args == ("-DGGML_RPC=ON", "-DGGML_CUDA=ON")
+    assert plan_install(home, "cuda").cmake_args == (*BASE_ARGS, "-DGGML_CUDA=ON")
 
 
 def test_force_builds_where_the_hardware_is_not(home: Home, tools: Path) -> None:

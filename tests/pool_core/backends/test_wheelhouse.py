@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pool_core.backends.descriptors import BASE_ARGS
 from pool_core.backends.wheelhouse import BuildFailed, BuildProgress, build_wheel, find_wheel
 
 PIP = """#!/bin/sh
@@ -41,13 +42,13 @@ def test_a_build_shows_the_compiler_steps_and_is_kept(tmp_path: Path) -> None:
     assert steps == [BuildProgress(0, 0), BuildProgress(1, 3), BuildProgress(3, 3)]
     assert find_wheel(python) is not None
     assert list(build_wheel(python)) == []
-    assert (tmp_path / "calls").read_text() == "-DGGML_RPC=ON\n"
+    assert (tmp_path / "calls").read_text() == "-DGGML_RPC=ON -DLLAVA_BUILD=OFF\n"
 
 
 def test_other_arguments_are_another_wheel(tmp_path: Path) -> None:
     python = scripted_python(tmp_path, BUILDS)
     list(build_wheel(python))
-    cuda = ("-DGGML_RPC=ON", "-DGGML_CUDA=ON")
+    cuda = (*BASE_ARGS, "-DGGML_CUDA=ON")
     assert find_wheel(python, cuda) is None
     list(build_wheel(python, cuda))
     assert find_wheel(python, cuda) != find_wheel(python)
