@@ -54,6 +54,7 @@ class Settling(Plan):
     distraction: float = 0.25
     num_fillers: int = 1
     num_raw: int = 1
+    echo: int = 44
 
     def lengths(self, step: int) -> tuple[int, ...]:
         return self.sizes
@@ -65,7 +66,7 @@ class Settling(Plan):
         return 0.0
 
     def mix(self, step: int) -> Mix:
-        weights = BALANCED | {"sum": 24, "echo": 44, "count": 14}
+        weights = BALANCED | {"sum": 24, "echo": self.echo, "count": 14}
         return Mix(self.distraction, weights, self.num_fillers, self.num_raw)
 
 
@@ -84,5 +85,16 @@ FULL = (
         distraction=0.5,
         num_fillers=4,
         num_raw=2,
+    ),
+    Settling(
+        steps=360,
+        rate=0.003,
+        embedding_rate=0.002,
+        cooldown=1.0,
+        seed=10,
+        distraction=0.2,
+        num_fillers=3,
+        num_raw=2,
+        echo=80,
     ),
 )

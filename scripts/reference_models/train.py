@@ -127,6 +127,8 @@ def _batch(
     ]
     ids = torch.tensor([sequence.ids for sequence in sequences])
     wanted = torch.tensor([sequence.is_answer[1:] for sequence in sequences])
+    if not wanted.any():  # one long filler may fill a batch, and the mean of no losses is no number
+        return _batch(rng, tokenizer, plan, step)
     return ids[:, :-1], ids[:, 1:], wanted
 
 
