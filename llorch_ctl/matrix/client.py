@@ -40,7 +40,8 @@ class WorkerClient:
         self._headers = {"content-type": "application/json", "connection": "close"}
         if token:
             self._headers["authorization"] = f"Bearer {token}"
-        self._open: set[http.client.HTTPConnection] = set()
+        # The sockets, because a connection forgets its own once the answer has begun.
+        self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._aborted = False
 
@@ -86,9 +87,10 @@ class WorkerClient:
         """Break every connection, now and later: what waits on one raises WorkerGone."""
         with self._lock:
             self._aborted = True
-            connections = list(self._open)
-        for connection in connections:
-            _break(connection)
+            sockets = list(self._open)
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _stream(self, path: str, body: Mapping[str, Any], reader: Reader) -> Answer:
         started = time.monotonic()
@@ -114,10 +116,12 @@ class WorkerClient:
     def _connection(self, timeout: float) -> Iterator[http.client.HTTPConnection]:
         host, port = self._address
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        with self._lock:
-            self._open.add(connection)
+        sock = None
         try:
             connection.connect()
+            sock = connection.sock
+            with self._lock:
+                self._open.add(sock)
             if self._aborted:
                 raise WorkerGone("cancelled")
             yield connection
@@ -127,15 +131,8 @@ class WorkerClient:
             raise WorkerGone(str(error) or type(error).__name__) from None
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open.discard(sock)
             connection.close()
-
-
-def _break(connection: http.client.HTTPConnection) -> None:
-    sock = connection.sock
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _job_id(name: str) -> str:
