@@ -37,7 +37,7 @@ _SILENCE = llama_cpp.llama_log_callback(_ignore)
 class Engine:
     """One model with one sequence. Blocking; close it when done."""
 
-    def __init__(self, path: Path, num_cells: int = 4608, num_threads: int = 2) -> None:
+    def __init__(self, path: Path, num_cells: int = 4608, num_threads: int = 1) -> None:
         llama_cpp.llama_log_set(_SILENCE, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         params = llama_cpp.llama_model_default_params()
