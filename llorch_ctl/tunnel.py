@@ -137,12 +137,21 @@ class ForwardServer:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
-            with self._tracked(SocketStream(sock)) as near, self._tracked(self._dial()) as far:
-                join(near, far)
-        except LlorchError as error:
-            self.last_error = error
+            with self._tracked(SocketStream(sock)) as near:
+                with self._tracked(self._dial_far()) as far:
+                    join(near, far)
+        except LlorchError:
+            pass  # noted before the connection was closed
         finally:
             self._slots.release()
+
+    def _dial_far(self) -> Stream:
+        """The far end. Its error is noted before the near one sees its connection close."""
+        try:
+            return self._dial()
+        except LlorchError as error:
+            self.last_error = error
+            raise
 
     @contextmanager
     def _tracked(self, stream: Stream) -> Iterator[Stream]:
