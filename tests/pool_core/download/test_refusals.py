@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,9 +120,23 @@ def test_a_disk_that_fills_meanwhile_keeps_what_is_there(small_disk: Path, hub: 
     assert result["resumed_from"] > 1_000_000
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@contextmanager
+def closed_to_us(folder: Path) -> Iterator[None]:
+    """Modes do not stop root; the immutable flag does."""
+    lock, unlock = ("chmod", "500"), ("chmod", "700")
+    if os.geteuid() == 0:
+        lock, unlock = ("chattr", "+i"), ("chattr", "-i")
+    subprocess.run([*lock, str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*unlock, str(folder)], check=True)
+
+
 def test_a_folder_that_is_not_ours(home: Home, hub: Hub) -> None:
     home.models.mkdir(parents=True)
-    home.models.chmod(0o500)
-    with pytest.raises(PermissionRefused, match=str(home.models)):
+    with (
+        closed_to_us(home.models),
+        pytest.raises(PermissionRefused, match=str(home.models)),
+    ):
         Run(home, hub).finish()
