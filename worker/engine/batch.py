@@ -14,7 +14,8 @@ class BatchItem:
     """A run of one sequence's tokens, `tokens[0]` at position `start`.
 
     `sampled` asks for a next token after the last of them; a chunk in the middle of a prompt
-    does not.
+    does not. The last `num_drafts` tokens are guesses, to be verified: each is kept if it is what
+    would have been chosen in its place.
     """
 
     seq: Sequence
@@ -22,6 +23,12 @@ class BatchItem:
     start: int
     tokens: list[int]
     sampled: bool
+    num_drafts: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows of logits it wants: those of its last tokens."""
+        return 1 + self.num_drafts if self.sampled else 0
 
 
 @dataclass(frozen=True, slots=True)

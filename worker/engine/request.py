@@ -13,9 +13,13 @@ class GenerateRequest:
 
     A `reproducible` request prefills on fixed boundaries from position 0, so that it gives the same
     bytes alone, repeated, and in a crowd. `request_id` is unique among the requests in flight.
+    Requests of one `agent` run one at a time, in order, and its cache outlives them and the worker.
+    Without `use_cache` every token is computed, and nothing is kept.
     """
 
     request_id: str
     prompt: tuple[int, ...]
     params: SamplingParams = field(default_factory=SamplingParams)
     reproducible: bool = False
+    agent: str | None = None
+    use_cache: bool = True

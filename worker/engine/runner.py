@@ -91,11 +91,38 @@ class Vocab(Protocol):
         ...
 
 
-class ModelRunner(Protocol):
-    """A loaded model with its KV cells. Only the engine's thread calls it.
+class RestoreFailed(Exception):
+    """A saved state was not taken, or not wholly. The slot is empty again.
 
-    A slot is a sequence id in the cache. It is started before it appears in a batch, and released
-    when its sequence has ended.
+    `reason` is a short name, counted in the metrics: "layout", "refused", "short", "no_room".
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryTraits:
+    """What the model's memory can do, by llama.cpp's own queries.
+
+    `kind` is "full", "window", "recurrent" or "hybrid". `window` is the sliding window in tokens,
+    0 when there is none. Without `can_trim` a sequence can only be reused as a whole.
+    """
+
+    kind: str = "full"
+    window: int = 0
+    can_trim: bool = True
+
+
+class Sampler(Protocol):
+    """How one sequence chooses its tokens, and what it remembers of them. Opaque to the engine."""
+
+
+class ModelRunner(Protocol):
+    """A loaded model with its KV cells. Only the engine's thread calls it, but for `interrupt`.
+
+    A slot is a sequence id in the cache. It holds the cells of positions 0 up to some length.
     """
 
     @property
@@ -103,32 +130,78 @@ class ModelRunner(Protocol):
     @property
     def info(self) -> ModelInfo: ...
     @property
-    def num_slots(self) -> int: ...
+    def memory(self) -> MemoryTraits: ...
+    @property
+    def num_slots(self) -> int:
+        """Of sequences that run and of those that are only kept, together."""
+        ...
+
     @property
     def num_cells(self) -> int: ...
     @property
     def max_batch_tokens(self) -> int: ...
+    @property
+    def max_rows(self) -> int:
+        """How many rows of logits one decode can give."""
+        ...
 
-    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
-        """Make the empty slot ready for the request, which will fill at most `max_cells`.
+    def make_sampler(self, request: GenerateRequest) -> Sampler:
+        """For one sequence, from its first token to its last, whatever slot it is in."""
+        ...
 
-        Raises RunnerError when it cannot; the slot is to be released all the same.
+    def isolate(self, slot: int, max_cells: int) -> None:
+        """Have the empty slot computed in a context of its own, until it is released.
+
+        Raises RunnerError when there is no memory for it.
         """
         ...
 
-    def decode(self, batch: Batch) -> list[Sample]:
-        """Compute the batch; one sample, in order, for each of its items that wants one.
+    def decode(self, batch: Batch) -> list[list[Sample]]:
+        """Compute the batch; for each of its sampled items, in order, the tokens chosen: one, and
+        one more for each draft that was right. The cells of wrong drafts are still there.
 
         Blocks for the whole computation. Raises RunnerError.
         """
         ...
 
-    def release(self, slot: int) -> None:
-        """Forget the slot's cells and its sampling."""
+    def can_reuse(self, slot: int, length: int) -> bool:
+        """Whether the slot's first `length` positions are all still there to be built upon."""
         ...
 
-    def clear(self) -> None:
-        """Forget every slot, after an error that leaves the cache in doubt."""
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Let the empty `target` share the cells of the source's first `length` positions."""
+        ...
+
+    def trim(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` positions. The caller has asked `can_reuse`."""
+        ...
+
+    def num_cached(self, slot: int) -> int:
+        """How many positions the slot really holds, asked of the cache itself."""
+        ...
+
+    def save(self, slot: int) -> bytes:
+        """The slot's state, for `restore` on the same model and settings."""
+        ...
+
+    def restore(self, slot: int, state: bytes, num_tokens: int) -> None:
+        """Set the empty slot to a state of that many tokens; checked before it is used and after.
+
+        Raises RestoreFailed.
+        """
+        ...
+
+    def release(self, slot: int) -> None:
+        """Forget the slot's cells."""
+        ...
+
+    def reset(self) -> None:
+        """Forget every slot and start with fresh contexts, after an error that leaves the cache
+        in doubt. Raises RunnerError when that cannot be done."""
+        ...
+
+    def interrupt(self) -> None:
+        """Have the decode that is running end with a RunnerError, if it can. From any thread."""
         ...
 
     def close(self) -> None:

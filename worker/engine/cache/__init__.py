@@ -1,0 +1,1 @@
+"""What is kept of sequences outside the context: in RAM, and on disk."""
