@@ -44,6 +44,11 @@ class Home:
         return self.data / "logs"
 
     @property
+    def agents(self) -> Path:
+        """What workers keep of their agents' caches; each model has a folder of its own in it."""
+        return self.data / "agents"
+
+    @property
     def config_file(self) -> Path:
         return self.config / "config.toml"
 

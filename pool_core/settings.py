@@ -17,23 +17,26 @@ class WorkerDefaults:
     """What `worker spawn` uses where the command line says nothing.
 
     `ctx` is the largest context to give without being asked: KV cells shared by all requests.
-    `threads` 0 leaves the choice to the worker (one a physical core).
+    `threads` 0 leaves the choice to the worker (one a physical core), and so do `ram_cache` and
+    `disk_cache` "": how much of its agents' caches it keeps outside the context, such as "2G".
     """
 
     ctx: int = 16384
     slots: int = 16
     threads: int = 0
     kv_type: str = "f16"
+    ram_cache: str = ""
+    disk_cache: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnLimits:
     """How long to wait, in seconds: for a worker to be ready, for a sign of progress, and for a
-    worker that was told to stop to finish its requests."""
+    worker that was told to stop to finish its requests and write down its agents' caches."""
 
     timeout_s: float = 600.0
     stall_s: float = 120.0
-    stop_grace_s: float = 15.0
+    stop_grace_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

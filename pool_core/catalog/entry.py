@@ -154,6 +154,15 @@ class ModelEntry(BaseModel):
             return self.sha256.get(filename)
         return self.sha256
 
+    @property
+    def whole_sha256(self) -> str:
+        """The sha256 of a model that is one file, if nobody but llorch writes that file; "" else.
+
+        A registered file may have been replaced since, so what the catalog says of it is old news.
+        """
+        is_ours = not self.is_local or self.source == SHIPPED
+        return self.sha256 if is_ours and isinstance(self.sha256, str) else ""
+
     def same_place(self, other: ModelEntry) -> bool:
         """Whether both mean the same files (of whichever revision)."""
         return (self.repo, self.filenames) == (other.repo, other.filenames)

@@ -42,7 +42,9 @@ class WorkerCommand:
             options["--threads"] = spec.threads
         if spec.gpu is not None:
             options["--gpu"] = spec.gpu
-        return [*self.program, *_flat(options), *_flat_repeated("--rpc", endpoints)]
+        flags = [] if spec.drafts else ["--no-draft"]
+        options |= _cache_options(spec)
+        return [*self.program, *_flat(options), *flags, *_flat_repeated("--rpc", endpoints)]
 
     def rpc_server_argv(self, report_fd: int, lease_fd: int) -> list[str]:
         """Loopback only: llama.cpp's RPC is neither authenticated nor encrypted."""
@@ -66,6 +68,20 @@ class WorkerCommand:
         if self.token:
             clean[TOKEN_VARIABLE] = self.token
         return clean
+
+
+def _cache_options(spec: WorkerSpec) -> dict[str, object]:
+    """What is kept outside the context, and where; what is not said the worker chooses."""
+    options: dict[str, object] = {}
+    if spec.agents is not None:
+        options["--agents"] = spec.agents
+        if spec.model_sha256:
+            options["--model-sha256"] = spec.model_sha256
+    if spec.ram_cache:
+        options["--ram-cache"] = spec.ram_cache
+    if spec.disk_cache:
+        options["--disk-cache"] = spec.disk_cache
+    return options
 
 
 def _flat(options: Mapping[str, object]) -> list[str]:

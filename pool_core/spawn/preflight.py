@@ -13,13 +13,15 @@ from pool_core.gguf import GgufHeader, estimate_memory, read_header
 from pool_core.settings import WorkerDefaults
 from pool_core.spawn.errors import DoesNotFit
 from pool_core.spawn.record import WorkerSpec
+from pool_core.units import parse_size
 
 _BLOCK = 256  # KV cells are allocated in blocks of this
 
 
 def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
-    """`spec` with every choice made. Raises UsageError for an address that would be open to all,
-    HeaderError for a file that is no GGUF, and DoesNotFit for one that needs too much memory."""
+    """`spec` with every choice made. Raises UsageError for an address that would be open to all
+    or a size that is none, HeaderError for a file that is no GGUF, and DoesNotFit for one that
+    needs too much memory."""
     check_address(spec)
     header = read_header(spec.model_path)
     trained = header.context_length or defaults.ctx
@@ -29,9 +31,21 @@ def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
         slots=spec.slots or defaults.slots,
         threads=spec.threads or defaults.threads,
         kv_type=spec.kv_type or defaults.kv_type,
+        ram_cache=_size("--ram-cache", spec.ram_cache or defaults.ram_cache),
+        disk_cache=_size("--disk-cache", spec.disk_cache or defaults.disk_cache),
     )
     check_memory(header, chosen)
     return chosen
+
+
+def _size(option: str, text: str) -> str:
+    """`text` as it was written, if it is a size or nothing. Raises UsageError naming the option."""
+    if text:
+        try:
+            parse_size(text)
+        except UsageError as error:
+            raise UsageError(f"{option}: {error.message}", error.remedy) from None
+    return text
 
 
 def check_address(spec: WorkerSpec) -> None:

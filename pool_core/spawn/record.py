@@ -13,8 +13,10 @@ from pool_core.spawn.report import WorkerReport, WorkerStatus
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """A worker to start. `ctx`, `slots`, `threads` 0 and `kv_type` "" mean the pool's defaults;
-    `port` 0 lets the worker choose; `rpc` are servers that already run elsewhere."""
+    """A worker to start. `ctx`, `slots`, `threads` 0 and `kv_type`, `ram_cache`, `disk_cache` ""
+    mean the pool's defaults; `port` 0 lets the worker choose; `rpc` are servers that already run
+    elsewhere. `agents` is where it keeps its agents' caches, None for nowhere. Without
+    `model_sha256` it reads the whole file to know what those belong to."""
 
     model: str
     model_path: Path
@@ -28,6 +30,11 @@ class WorkerSpec:
     kv_type: str = ""
     rpc: tuple[str, ...] = ()
     with_token: bool = False
+    agents: Path | None = None
+    model_sha256: str = ""
+    ram_cache: str = ""
+    disk_cache: str = ""
+    drafts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ def _spec(record: dict[str, Any]) -> WorkerSpec:
     values = {name: value for name, value in record.items() if name in known}
     values["model_path"] = Path(values["model_path"])
     values["rpc"] = tuple(values.get("rpc", ()))
+    if values.get("agents"):
+        values["agents"] = Path(values["agents"])
     return WorkerSpec(**values)
 
 

@@ -26,7 +26,7 @@ app = QuickApp(help="Start, look at and stop workers.")
 GraceOption = Annotated[
     float | None,
     typer.Option(
-        "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [15]"
+        "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [30]"
     ),
 ]
 
@@ -78,6 +78,22 @@ def spawn(
     kv_type: Annotated[
         str, typer.Option(metavar="TYPE", help="Cache precision: f16, q8_0 or q4_0. [f16]")
     ] = "",
+    ram_cache: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="RAM for caches of agents that wait. [2G, at most an eighth of the memory]",
+        ),
+    ] = "",
+    disk_cache: Annotated[
+        str, typer.Option(metavar="SIZE", help="Disk for caches of agents. [10G]")
+    ] = "",
+    no_agents: Annotated[
+        bool, typer.Option("--no-agents", help="Keep no caches on disk; a restart forgets all.")
+    ] = False,
+    no_draft: Annotated[
+        bool, typer.Option("--no-draft", help="Never guess tokens ahead, whatever repeats.")
+    ] = False,
     rpc: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +127,11 @@ def spawn(
         kv_type=kv_type,
         rpc=tuple(rpc or ()),
         with_token=token,
+        agents=None if no_agents else session.home.agents,
+        model_sha256=entry.whole_sha256,
+        ram_cache=ram_cache,
+        disk_cache=disk_cache,
+        drafts=not no_draft,
     )
     record = session.console.run(_spawner(session).spawn(spec))
     session.show("worker spawn", record.to_dict())

@@ -29,6 +29,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fake-mute", action="store_true", help="never report anything")
     for name in ("model", "model-id", "backend", "rpc", "gpu", "worker-id", "kv-type"):
         parser.add_argument(f"--{name}")
+    for name in ("agents", "model-sha256", "ram-cache", "disk-cache"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--no-draft", action="store_true")
     for name in ("port", "ctx", "slots", "threads", "report-fd", "lease-fd"):
         parser.add_argument(f"--{name}", type=int, default=0)
     parser.add_argument("--host", default="127.0.0.1")

@@ -41,6 +41,31 @@ def test_options_reach_the_worker(ask: Ask) -> None:
     assert len(data["token"]) >= 32
 
 
+def argv_of(ask: Ask, *options: str) -> list[str]:
+    """The command line of a worker that was spawned so."""
+    data = ask("worker", "spawn", "cpu", "-m", "ref-llama", *options).data
+    return Path(f"/proc/{data['pid']}/cmdline").read_text().split("\0")
+
+
+def test_agents_are_kept_in_the_home_unless_told_otherwise(ask: Ask, pool: FakePool) -> None:
+    argv = argv_of(ask)
+    given = dict(zip(argv, argv[1:], strict=False))
+    assert given["--agents"] == str(pool.home.agents)
+    assert len(given["--model-sha256"]) == 64
+    assert not {"--ram-cache", "--disk-cache", "--no-draft"} & set(argv)
+    assert not {"--agents", "--model-sha256"} & set(argv_of(ask, "--no-agents"))
+
+
+def test_cache_sizes_come_from_the_command_line_before_the_configuration(
+    ask: Ask, pool: FakePool
+) -> None:
+    pool.home.config_file.write_text('[worker]\nram_cache = "1G"\ndisk_cache = "5G"\n')
+    argv = argv_of(ask, "--ram-cache", "512M", "--no-draft")
+    given = dict(zip(argv, argv[1:], strict=False))
+    assert (given["--ram-cache"], given["--disk-cache"]) == ("512M", "5G")
+    assert "--no-draft" in argv
+
+
 def test_defaults_come_from_the_configuration(ask: Ask, pool: FakePool) -> None:
     pool.home.config_file.write_text("[worker]\nctx = 1024\nslots = 2\n")
     assert ask("worker", "spawn", "cpu", "-m", "ref-llama").data["context_length"] == 1024
@@ -109,6 +134,11 @@ def test_a_failed_spawn_is_one_error_with_the_workers_reason(ask: Ask, pool: Fak
         (("worker",), 2, ["llorch-pool worker --help"]),
         (("worker", "spawn", "cpu", "-m", "tinyllama"), 1, ["models download tinyllama"]),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--kv-type", "f7"), 2, ["f7", "q8_0"]),
+        (
+            ("worker", "spawn", "cpu", "-m", "ref-llama", "--ram-cache", "x"),
+            2,
+            ["--ram-cache", "2G"],
+        ),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--bind", "0.0.0.0"), 2, ["--token"]),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--port", "99999"), 2, ["--port", "65535"]),
     ],

@@ -81,6 +81,15 @@ def test_naming_the_first_shard_means_all(home: Home) -> None:
     assert ModelStore(home).paths(entry) == [folder / name for name in entry.filenames]
 
 
+def test_a_digest_is_believed_of_files_that_only_llorch_writes(home: Home) -> None:
+    assert len(Catalog.load(home).get("ref-llama").whole_sha256) == 64
+    tables = f'{GOOD}sha256 = "{SHA}"\n[models.own]\npath = "/m/x.gguf"\nsha256 = "{SHA}"\n'
+    catalog = load(home, tables)
+    assert catalog.get("demo").whole_sha256 == SHA
+    assert catalog.get("own").whole_sha256 == ""
+    assert load(home, GOOD).get("demo").whole_sha256 == ""
+
+
 def test_an_operators_own_file_may_be_anywhere(home: Home, tmp_path: Path) -> None:
     file = tmp_path / "mine.gguf"
     file.write_bytes(b"GGUF")

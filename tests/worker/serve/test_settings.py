@@ -5,9 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from pool_core import machine
 from pool_core.errors import LlorchError, UsageError
 from worker.__main__ import main
-from worker.settings import TOKEN_VARIABLE, WorkerSettings, is_loopback, parse_settings
+from worker.settings import (
+    TOKEN_VARIABLE,
+    WorkerSettings,
+    default_ram_cache,
+    is_loopback,
+    parse_settings,
+)
 
 MODEL = ["--model", "/m/tiny.gguf"]
 
@@ -25,6 +32,8 @@ def test_every_option_arrives() -> None:
         *("--gpu", "1", "--host", "::1", "--port", "8001", "--ctx", "4096", "--slots", "4"),
         *("--threads", "2", "--kv-type", "q8_0", "--report-fd", str(write_end)),
         *("--state-file", "/s.json", "--worker-id", "w1"),
+        *("--agents", "/a", "--ram-cache", "512M", "--disk-cache", "1.5GiB"),
+        *("--model-sha256", "AB" * 32, "--no-draft", "--step-timeout", "2.5"),
     ]
     try:
         settings = parse_settings(MODEL + argv, {TOKEN_VARIABLE: "t"})
@@ -44,6 +53,12 @@ def test_every_option_arrives() -> None:
         slots=4,
         threads=2,
         kv_type="q8_0",
+        agents=Path("/a"),
+        ram_cache=512 << 20,
+        disk_cache=3 << 29,
+        model_sha256="ab" * 32,
+        drafts=False,
+        step_timeout_s=2.5,
         report_fd=write_end,
         state_file=Path("/s.json"),
         worker_id="w1",
@@ -63,6 +78,11 @@ def test_every_option_arrives() -> None:
         ([*MODEL, "--ctx", "0"], "--ctx"),
         ([*MODEL, "--slots", "257"], "256"),
         ([*MODEL, "--kv-type", "f64"], "f64"),
+        ([*MODEL, "--ram-cache", "much"], '"much" is not a size'),
+        ([*MODEL, "--disk-cache", "-1G"], "--disk-cache"),
+        ([*MODEL, "--model-sha256", "abc"], "64 hexadecimal"),
+        ([*MODEL, "--step-timeout", "inf"], "--step-timeout"),
+        ([*MODEL, "--step-timeout", "-1"], "--step-timeout"),
         ([*MODEL, "--backend", "rpc"], "--rpc HOST:PORT"),
         ([*MODEL, "--rpc", "127.0.0.1:5"], "go together"),
         ([*MODEL, "--backend", "rpc", "--rpc", "5"], "not HOST:PORT"),
@@ -80,6 +100,10 @@ def test_what_cannot_be_served_is_refused_in_one_line(
     assert main(argv) == 2
     line = capsys.readouterr().err
     assert line.startswith("llorch-worker: error: ") and line.count("\n") == 1
+
+
+def test_the_ram_cache_leaves_most_of_the_memory_alone() -> None:
+    assert 0 < default_ram_cache() <= min(2 << 30, machine.memory().total // 8)
 
 
 def test_an_open_host_is_fine_with_a_token() -> None:
