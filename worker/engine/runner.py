@@ -107,12 +107,14 @@ class MemoryTraits:
     """What the model's memory can do, by llama.cpp's own queries.
 
     `kind` is "full", "window", "recurrent" or "hybrid". `window` is the sliding window in tokens,
-    0 when there is none. Without `can_trim` a sequence can only be reused as a whole.
+    0 when there is none. Without `can_trim` a sequence can only be reused as a whole. Without
+    `can_restore` a saved state cannot be checked, and is refused.
     """
 
     kind: str = "full"
     window: int = 0
     can_trim: bool = True
+    can_restore: bool = True
 
 
 class Sampler(Protocol):

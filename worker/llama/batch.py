@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from llama_cpp import llama_cpp as C
 from numpy.typing import NDArray
 
-from worker.engine.batch import BatchItem
+
+class Run(Protocol):
+    """What a BatchItem says of its tokens."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def num_rows(self) -> int: ...
 
 
 class LlamaBatch:
@@ -32,18 +42,28 @@ class LlamaBatch:
             logits=_pointer(self._logits, ctypes.c_int8),
         )
 
-    def fill(self, items: list[BatchItem], seq_ids: list[int]) -> None:
-        """Lay out the items one after the other; logits for the last token of those sampled."""
-        end = 0
-        self._logits[:] = 0
-        for item, seq_id in zip(items, seq_ids, strict=True):
-            start, size = end, len(item.tokens)
-            end += size
-            self._token[start:end] = item.tokens
-            self._pos[start:end] = range(item.start, item.start + size)
-            self._seq[start:end] = seq_id
-            self._logits[end - 1] = item.sampled
-        self.struct.n_tokens = end
+    def fill(self, runs: Sequence[Run], seq_ids: Sequence[int]) -> int:
+        """Lay out the runs one after the other. How many rows of logits they want in all."""
+        # Lists first: one conversion for each array is cheaper than one for each run.
+        tokens: list[int] = []
+        positions: list[int] = []
+        seqs: list[int] = []
+        rows: list[int] = []
+        for run, seq_id in zip(runs, seq_ids, strict=True):
+            size = len(run.tokens)
+            tokens += run.tokens
+            positions += range(run.start, run.start + size)
+            seqs += [seq_id] * size
+            end = len(tokens)
+            rows += range(end - run.num_rows, end)
+        size = len(tokens)
+        self._token[:size] = tokens
+        self._pos[:size] = positions
+        self._seq[:size] = seqs
+        self._logits[:size] = 0
+        self._logits[rows] = 1
+        self.struct.n_tokens = size
+        return len(rows)
 
 
 def _pointer(array: NDArray[Any], kind: type[Any]) -> Any:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as C
 from numpy.typing import NDArray
 
-from worker.engine.batch import BatchItem
 from worker.engine.runner import RunnerError
-from worker.llama.batch import LlamaBatch
+from worker.llama.batch import LlamaBatch, Run
+from worker.llama.interrupt import Interrupt
 
 Rows = NDArray[np.float32]
 
 _NO_ROOM, _ABORTED = 1, 2
 
+# Makes a bytes object to be filled, which saves copying a state of many megabytes.
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
+
 
 @dataclass(frozen=True, slots=True)
 class ContextOptions:
-    """`max_batch` tokens go into one decode, at most one output for each of `num_seqs`."""
+    """`max_batch` tokens go into one decode. It gives at most `num_seqs` rows of logits, which is
+    the least that llama.cpp makes room for."""
 
     num_cells: int
     num_seqs: int
@@ -35,10 +42,17 @@ class ContextError(Exception):
 
 
 class Context:
-    """Owns one llama_context. One thread at a time; close it before its model."""
+    """Owns one llama_context. One thread at a time; close it before its model.
+
+    Sequence ids below `num_seqs` name what it holds; none holds anything at first.
+    """
 
     def __init__(
-        self, model: C.llama_model_p | None, num_vocab: int, options: ContextOptions
+        self,
+        model: C.llama_model_p | None,
+        num_vocab: int,
+        options: ContextOptions,
+        interrupt: Interrupt,
     ) -> None:
         params = C.llama_context_default_params()
         params.n_ctx = options.num_cells
@@ -47,47 +61,96 @@ class Context:
         params.n_threads = params.n_threads_batch = options.num_threads
         params.type_k = params.type_v = options.kv_type
         params.offload_kqv = params.op_offload = options.on_device
-        # One pool of cells for all sequences, and of sliding-window layers only the window.
+        # One pool of cells for all sequences, so that they can share them. Layers with a sliding
+        # window have as many: in fewer, cells that are shared could leave no room for others.
         params.kv_unified = True
-        params.swa_full = False
+        params.swa_full = True
         params.no_perf = True
         context = C.llama_init_from_model(model, params)
         if context is None:
             raise ContextError(f"no context of {options.num_cells} cells")
+        interrupt.install(context)
+        self.num_cells = options.num_cells
+        self._interrupt = interrupt
         self._context: C.llama_context_p | None = context
         self._memory = C.llama_get_memory(context)
         self._batch = LlamaBatch(options.max_batch)
-        self._num_vocab = num_vocab
+        self._shape = (options.num_seqs, num_vocab)
+        self._rows: Rows = np.empty(0, np.float32)
+        self._rows_address = 0
+        self._holes: dict[int, int] = {}  # of a sequence, how many positions hold nothing
 
-    def decode(self, items: list[BatchItem], seq_ids: list[int]) -> Rows:
-        """Compute them; a row of logits for each item that is sampled, valid until the next call.
+    def decode(self, runs: Sequence[Run], seq_ids: Sequence[int]) -> Rows:
+        """Compute them; the rows of logits that the runs want, valid until the next call.
 
         Raises RunnerError.
         """
-        self._batch.fill(items, seq_ids)
+        num_rows = self._batch.fill(runs, seq_ids)
+        self._interrupt.clear()
         status = C.llama_decode(self._context, self._batch.struct)
         if status != 0:
             raise _decode_error(status)
-        num_rows = sum(item.sampled for item in items)
-        return self._logits(num_rows)
+        return self._logits()[:num_rows]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target` share the cells of the source's first `length` positions."""
+        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
+    def trim(self, seq_id: int, length: int) -> None:
+        """Free the cells of a sequence but those of its first `length` positions."""
+        C.llama_memory_seq_rm(self._memory, seq_id, length, -1)
 
     def forget(self, seq_id: int) -> None:
         """Free the cells of a sequence."""
         C.llama_memory_seq_rm(self._memory, seq_id, -1, -1)
+        self._holes.pop(seq_id, None)
+
+    def positions(self, seq_id: int) -> range:
+        """Those it holds: all of them, or of a sliding window what is left."""
+        first = max(C.llama_memory_seq_pos_min(self._memory, seq_id), self._holes.get(seq_id, 0))
+        return range(max(first, 0), C.llama_memory_seq_pos_max(self._memory, seq_id) + 1)
+
+    def state(self, seq_id: int) -> bytes:
+        """What the cells of a sequence hold."""
+        size = C.llama_state_seq_get_size(self._context, seq_id)
+        state: bytes = _new_bytes(None, size)
+        written = C.llama_state_seq_get_data(self._context, _address(state), size, seq_id)
+        return state if written == size else state[:written]
+
+    def set_state(self, seq_id: int, state: bytes, hole: int = 0) -> int:
+        """Give an empty sequence cells that hold this. How many bytes were used, 0 if refused.
+
+        The state's first `hole` positions are only there to take up cells. llama.cpp trusts a
+        state in many ways: only one that was checked may come here.
+        """
+        size = len(state)
+        if hole:
+            self._holes[seq_id] = hole
+        return int(C.llama_state_seq_set_data(self._context, _address(state), size, seq_id))
 
     def clear(self) -> None:
+        """Forget everything, and overwrite what the cells held."""
         C.llama_memory_clear(self._memory, True)
+        self._holes.clear()
 
     def close(self) -> None:
         if self._context is not None:
             C.llama_free(self._context)
             self._context = None
 
-    def _logits(self, num_rows: int) -> Rows:
-        address = ctypes.cast(C.llama_get_logits(self._context), ctypes.c_void_p).value or 0
-        kind = ctypes.c_float * (num_rows * self._num_vocab)
-        rows: Rows = np.ctypeslib.as_array(kind.from_address(address))
-        return rows.reshape(num_rows, self._num_vocab)
+    def _logits(self) -> Rows:
+        pointer = C.llama_get_logits(self._context)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._rows_address:
+            num_rows, num_vocab = self._shape
+            kind = ctypes.c_float * (num_rows * num_vocab)
+            rows: Rows = np.ctypeslib.as_array(kind.from_address(address))
+            self._rows, self._rows_address = rows.reshape(self._shape), address
+        return self._rows
+
+
+def _address(state: bytes) -> Any:
+    return ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))
 
 
 def _decode_error(status: int) -> RunnerError:

@@ -24,15 +24,10 @@ def check_fit(
 ) -> None:
     """Raises LoadError with the bytes that are needed and those available."""
     estimate = estimate_memory(
-        header,
-        context.num_cells,
-        context.num_seqs,
-        kv_type,
-        batch=context.max_batch,
-        swa_full=False,
+        header, context.num_cells, context.num_seqs, kv_type, batch=context.max_batch
     )
-    available = sum(device.free_bytes for device in devices) if devices else available_memory()
-    if available == 0:  # a device that does not say: its allocation will
+    available = free_bytes(devices)
+    if available is None:
         return
     where = ", ".join(device.name for device in devices) or "memory"
     if estimate.weights > available:
@@ -53,6 +48,14 @@ def check_fit(
             needed=needed,
             available=available,
         )
+
+
+def free_bytes(devices: Sequence[Device]) -> int | None:
+    """What the devices have left, or this machine where there are none; None where they do not
+    say, and only an allocation will."""
+    if not devices:
+        return available_memory()
+    return sum(device.free_bytes for device in devices) or None
 
 
 def available_memory() -> int:

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pool_core.errors import LlorchError
 from pool_core.gguf import GgufHeader, HeaderError, read_header
 from pool_core.spawn.report import WorkerExit
-from worker.engine.runner import ModelInfo
+from worker.engine.runner import MemoryTraits, ModelInfo, RunnerError
 from worker.engine.slots import CELLS_PER_BLOCK, blocks_for
 from worker.llama.context import Context, ContextError, ContextOptions
 from worker.llama.devices import Device, cpu_device, select_devices
 from worker.llama.errors import LoadError
 from worker.llama.fit import check_fit
+from worker.llama.interrupt import Interrupt
 from worker.llama.library import LogLines, build, captured_log
 from worker.llama.model import Model
 from worker.llama.options import DEFAULT_MAX_CTX, KV_TYPES, LoadOptions, default_threads
 from worker.llama.placement import Placement
+from worker.llama.state import Layout
 
 # Tokens of prompts in one step, besides one for each slot: enough to keep a processor busy, few
 # enough that those who stream hardly notice. The same as a reproducible prompt's chunk.
 PROMPT_TOKENS_PER_STEP = CELLS_PER_BLOCK
+# Tokens of guesses in one step.
+DRAFT_TOKENS_PER_STEP = 32
+# Sequences that are kept, besides those that run. Of recurrent models each costs memory.
+_KEPT_SEQS, _KEPT_RECURRENT_SEQS = 48, 4
+_MAX_SEQS = 256  # llama.cpp's
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model on its devices, with the context that its sequences share."""
+    """A model on its devices, with the context that its sequences share.
+
+    `layout` is what its states look like, None where that is not known. `compute_bytes` are the
+    buffers of the shared context, without its cells.
+    """
 
     model: Model
+    devices: Sequence[Device]
     shared: Context
     context_options: ContextOptions
+    interrupt: Interrupt
+    layout: Layout | None
+    compute_bytes: int
     info: ModelInfo
+    memory: MemoryTraits
+
+
+class _Probe(NamedTuple):
+    """Two tokens, whichever, to see what a state of them looks like."""
+
+    tokens: list[int]
+    start: int = 0
+    num_rows: int = 0
 
 
 def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedModel:
@@ -40,19 +65,33 @@ def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedMo
     header = _read_header(options)
     context_options = _context_options(options, header, devices)
     check_fit(header, context_options, options.kv_type, devices)
+    interrupt = Interrupt()
     with captured_log() as lines:
         model = Model.load(options.model_path, devices, on_progress)
         if model is None:
             raise _refused(options, lines)
+        if model.has_recurrent_layers:
+            num_seqs = min(_MAX_SEQS, options.slots + _KEPT_RECURRENT_SEQS)
+            context_options = replace(context_options, num_seqs=num_seqs)
         try:
             _check_placement(Placement.read(lines.text, devices), devices)
-            shared = _make_context(model, context_options, lines)
+            shared = _make_context(model, context_options, interrupt, lines)
+            layout = _learn_layout(model, shared)
         except LoadError:
             model.close()
             raise
     placement = Placement.read(lines.text, devices)
-    info = _info(model, context_options, placement, devices or [cpu_device()])
-    return LoadedModel(model, shared, context_options, info)
+    return LoadedModel(
+        model=model,
+        devices=devices,
+        shared=shared,
+        context_options=context_options,
+        interrupt=interrupt,
+        layout=layout,
+        compute_bytes=placement.compute_bytes,
+        info=_info(model, context_options, placement, devices or [cpu_device()]),
+        memory=_memory(model, layout),
+    )
 
 
 def _read_header(options: LoadOptions) -> GgufHeader:
@@ -78,25 +117,56 @@ def _context_options(
     ctx = options.ctx or min(header.context_length or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
     return ContextOptions(
         num_cells=blocks_for(ctx) * CELLS_PER_BLOCK,
-        num_seqs=options.slots,
-        max_batch=PROMPT_TOKENS_PER_STEP + options.slots,
+        num_seqs=min(_MAX_SEQS, options.slots + _KEPT_SEQS),
+        max_batch=PROMPT_TOKENS_PER_STEP + DRAFT_TOKENS_PER_STEP + options.slots,
         num_threads=options.threads or default_threads(options.model_path),
         kv_type=KV_TYPES[options.kv_type],
         on_device=bool(devices),
     )
 
 
-def _make_context(model: Model, options: ContextOptions, lines: LogLines) -> Context:
+def _make_context(
+    model: Model, options: ContextOptions, interrupt: Interrupt, lines: LogLines
+) -> Context:
     try:
-        return Context(model.handle, model.vocab.size, options)
+        return Context(model.handle, model.vocab.size, options, interrupt)
     except ContextError as error:
         reason = lines.reason
         is_memory = "alloc" in reason or "memory" in reason
+        is_type = not is_memory and "cache" in reason  # "K cache type … does not divide …"
         raise LoadError(
             f"{error}: {reason}",
             WorkerExit.CONTEXT_TOO_LARGE if is_memory else WorkerExit.FAILED,
-            "choose a smaller --ctx or another --kv-type",
+            "choose --kv-type f16" if is_type else "choose a smaller --ctx or another --kv-type",
         ) from None
+
+
+def _learn_layout(model: Model, context: Context) -> Layout | None:
+    """From a state of two tokens, the first that are computed; the context is empty again then.
+
+    Raises LoadError when not even they can be, having closed the context.
+    """
+    try:
+        context.decode([_Probe([0, 0])], [0])
+    except RunnerError as error:
+        context.close()
+        raise LoadError(f"the model does not compute: {error}", WorkerExit.FAILED) from None
+    state = b"" if model.has_recurrent_layers else context.state(0)
+    context.clear()
+    return Layout.learn(state, model.window)
+
+
+def _memory(model: Model, layout: Layout | None) -> MemoryTraits:
+    if model.has_recurrent_layers:
+        kind = "hybrid" if model.is_hybrid else "recurrent"
+    else:
+        kind = "window" if model.window else "full"
+    return MemoryTraits(
+        kind=kind,
+        window=model.window,
+        can_trim=not model.has_recurrent_layers,
+        can_restore=layout is not None,
+    )
 
 
 def _check_placement(placement: Placement, devices: Sequence[Device]) -> None:

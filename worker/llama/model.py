@@ -65,6 +65,20 @@ class Model:
         return int(C.llama_model_n_params(self.handle))
 
     @property
+    def window(self) -> int:
+        """Of the layers with a sliding window, how many tokens back they see; 0 if it has none."""
+        return int(C.llama_model_n_swa(self.handle))
+
+    @property
+    def has_recurrent_layers(self) -> bool:
+        return bool(C.llama_model_is_recurrent(self.handle)) or self.is_hybrid
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Some layers are recurrent and others attend."""
+        return bool(C.llama_model_is_hybrid(self.handle))
+
+    @property
     def quantization(self) -> str:
         name: bytes = C.llama_ftype_name(C.llama_model_ftype(self.handle))
         return name.decode()

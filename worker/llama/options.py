@@ -17,7 +17,7 @@ KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """`ctx` is the number of KV cells that all sequences share; None is the model's own context,
-    at most 16384. `threads` None is what `default_threads` says."""
+    at most 16384. `slots` of them run at once. `threads` None is what `default_threads` says."""
 
     model_path: Path
     backend: str = "cpu"

@@ -13,6 +13,7 @@ from worker.llama.devices import Device
 
 _LAYER = re.compile(r"layer\s+\d+ assigned to device ([^,\s]+)")
 _BUFFER = re.compile(r":\s+(\S+) +(?:model|KV|RS|compute) buffer size =\s+([\d.]+) MiB")
+_COMPUTE = re.compile(r"compute buffer size =\s+([\d.]+) MiB")
 _FALLBACK = re.compile(
     r"tensor '(\S+)' .*cannot be used with preferred buffer type (\S+), using CPU"
 )
@@ -20,11 +21,13 @@ _FALLBACK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`fallbacks` are tensors that belong on a device and are in the CPU's memory instead."""
+    """`compute_bytes` are the buffers that a context computes in, wherever they are.
+    `fallbacks` are tensors that belong on a device and are in the CPU's memory instead."""
 
     layers_on_device: int
     layers_total: int
     bytes_on_device: int
+    compute_bytes: int
     fallbacks: tuple[str, ...]
 
     @classmethod
@@ -37,6 +40,7 @@ class Placement:
             layers_on_device=sum(layer in names for layer in layers),
             layers_total=len(layers),
             bytes_on_device=round(sum(float(s) for n, s in buffers if n.startswith(names)) * 2**20),
+            compute_bytes=round(sum(map(float, _COMPUTE.findall(text))) * 2**20),
             fallbacks=tuple(
                 tensor
                 for tensor, wanted in _FALLBACK.findall(text)

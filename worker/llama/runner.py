@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import cast
 
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.events import TopLogprob
 from worker.engine.request import GenerateRequest
-from worker.engine.runner import ModelInfo, RunnerError, Sample
-from worker.engine.slots import CELLS_PER_BLOCK, blocks_for
-from worker.llama.context import Context, ContextError
+from worker.engine.runner import MemoryTraits, ModelInfo, RestoreFailed, RunnerError, Sample
+from worker.llama.context import Context, ContextError, Rows
+from worker.llama.library import captured_log
 from worker.llama.load import LoadedModel, load
 from worker.llama.options import LoadOptions
+from worker.llama.own import OwnContexts
 from worker.llama.sampler import Row, Sampler, logprobs
+from worker.llama.state import LayoutError
 
 
 class LlamaRunner:
-    """A model with one context that ordinary sequences share, and one for each reproducible.
+    """A model with one context that ordinary sequences share, and one for each isolated.
 
     In the shared context a row's last bits depend on the others: on how many rows a kernel sees
-    at once, and on which cells of the cache a sequence was given. A reproducible sequence
-    computes in a context of its own, as large as its need, where nothing differs from one run to
-    the next.
+    at once, and on which cells of the cache a sequence was given. An isolated sequence computes
+    in a context of its own, as large as its need, where nothing differs from one run to the next.
+    It is alone in its batches.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
         self._model = loaded.model
-        self._shared = loaded.shared
-        self._context_options = loaded.context_options
-        self._own: dict[int, Context] = {}
-        self._samplers: dict[int, Sampler] = {}
+        self._shared: Context | None = loaded.shared
+        self._own = OwnContexts(loaded)
         self.info: ModelInfo = loaded.info
+        self.memory: MemoryTraits = loaded.memory
         self.vocab = loaded.model.vocab
-        self.num_slots = loaded.context_options.num_seqs
+        self.num_slots = self.max_rows = loaded.context_options.num_seqs
         self.num_cells = loaded.context_options.num_cells
         self.max_batch_tokens = loaded.context_options.max_batch
 
@@ -44,51 +46,132 @@ class LlamaRunner:
         """Bring the model up; `on_progress` is told the loaded share, 0 to 1. Raises LoadError."""
         return cls(load(options, on_progress))
 
-    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
-        if request.reproducible:
-            self._own[slot] = self._make_own_context(max_cells)
-        self._samplers[slot] = Sampler(request.params, request.prompt)
+    def make_sampler(self, request: GenerateRequest) -> Sampler:
+        return Sampler(request.params, request.prompt)
 
-    def decode(self, batch: Batch) -> list[Sample]:
-        own = self._own.get(batch.items[0].slot)
+    def isolate(self, slot: int, max_cells: int) -> None:
+        self._own.open(slot, max_cells)
+
+    def decode(self, batch: Batch) -> list[list[Sample]]:
+        items = batch.items
+        own = self._own.get(items[0].slot)
         if own is not None:
-            rows = own.decode(batch.items, [0])
+            assert len(items) == 1, "an isolated sequence computes alone"
+            rows = own.decode(items, [0])
         else:
-            rows = self._shared.decode(batch.items, [item.slot for item in batch.items])
-        return [self._sample(item, row) for item, row in zip(batch.sampled, rows, strict=True)]
+            rows = self._context.decode(items, [item.slot for item in items])
+        samples: list[list[Sample]] = []
+        row = 0
+        for item in items:
+            if item.sampled:
+                samples.append(self._choose(item, rows, row))
+                row += item.num_rows
+        return samples
+
+    def can_reuse(self, slot: int, length: int) -> bool:
+        context, seq_id = self._place(slot)
+        held = context.positions(seq_id)
+        if length > held.stop:
+            return False
+        if not self.memory.can_trim:
+            return length == held.stop
+        return held.start <= max(0, length - self.memory.window)
+
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        assert self._own.get(source) is self._own.get(target) is None, "isolated"
+        self._context.copy(source, target, length)
+
+    def trim(self, slot: int, length: int) -> None:
+        context, seq_id = self._place(slot)
+        context.trim(seq_id, length)
+
+    def num_cached(self, slot: int) -> int:
+        context, seq_id = self._place(slot)
+        return context.positions(seq_id).stop
+
+    def save(self, slot: int) -> bytes:
+        context, seq_id = self._place(slot)
+        return context.state(seq_id)
+
+    def restore(self, slot: int, state: bytes, num_tokens: int) -> None:
+        layout = self._loaded.layout
+        if layout is None:
+            raise RestoreFailed("layout", f"states of a {self.memory.kind} memory are not known")
+        context, seq_id = self._place(slot)
+        is_own, hole = context is not self._shared, 0
+        try:
+            layout.check(state, num_tokens, in_order=is_own)
+        except LayoutError as error:
+            raise RestoreFailed("layout", str(error)) from None
+        if is_own and self.memory.window:
+            state, hole = layout.fill_window(state), max(0, num_tokens - self.memory.window)
+        with captured_log() as lines:
+            used = context.set_state(seq_id, state, hole)
+        held = context.positions(seq_id)
+        if used == len(state) and held.stop == num_tokens and self.can_reuse(slot, num_tokens):
+            return
+        context.forget(seq_id)
+        if used:
+            raise RestoreFailed("short", f"of {num_tokens} positions it has {held}")
+        raise RestoreFailed(
+            "no_room" if "available cells" in lines.text else "refused", lines.reason
+        )
 
     def release(self, slot: int) -> None:
-        self._samplers.pop(slot, None)
-        own = self._own.pop(slot, None)
-        if own is not None:
-            own.close()
-        else:
+        if self._own.get(slot) is not None:
+            self._own.close(slot)
+        elif self._shared is not None:
             self._shared.forget(slot)
 
-    def clear(self) -> None:
-        self._shared.clear()
+    def reset(self) -> None:
+        self._own.close_all()
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+        loaded = self._loaded
+        try:
+            self._shared = Context(
+                self._model.handle, self.vocab.size, loaded.context_options, loaded.interrupt
+            )
+        except ContextError as error:
+            raise RunnerError(str(error), code="NO_CONTEXT", retriable=False) from None
+
+    def interrupt(self) -> None:
+        self._loaded.interrupt.set()
 
     def close(self) -> None:
-        for slot in list(self._samplers):
-            self.release(slot)
-        self._shared.close()
+        self._own.close_all()
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
         self._model.close()
 
-    def _make_own_context(self, max_cells: int) -> Context:
-        options = replace(
-            self._context_options,
-            num_cells=blocks_for(max_cells) * CELLS_PER_BLOCK,
-            num_seqs=1,
-            max_batch=CELLS_PER_BLOCK,
-        )
-        try:
-            return Context(self._model.handle, self.vocab.size, options)
-        except ContextError as error:
-            raise RunnerError(str(error), code="OUT_OF_MEMORY") from None
+    @property
+    def _context(self) -> Context:
+        if self._shared is None:
+            raise RunnerError("the model has no context", code="NO_CONTEXT", retriable=False)
+        return self._shared
+
+    def _place(self, slot: int) -> tuple[Context, int]:
+        """The context that a slot is in, and the sequence id it has there."""
+        own = self._own.get(slot)
+        return (self._context, slot) if own is None else (own, 0)
+
+    def _choose(self, item: BatchItem, rows: Rows, row: int) -> list[Sample]:
+        """Token after token, as long as a guess is what would have been chosen in its place."""
+        samples = [self._sample(item, rows[row])]
+        if item.num_drafts:
+            for draft in item.tokens[-item.num_drafts :]:
+                if samples[-1].token_id != draft:
+                    break
+                row += 1
+                samples.append(self._sample(item, rows[row]))
+        return samples
 
     def _sample(self, item: BatchItem, row: Row) -> Sample:
-        token = self._samplers[item.slot].choose(row)
-        num_top = item.seq.request.params.logprobs
+        seq = item.seq
+        token = cast(Sampler, seq.sampler).choose(row)
+        num_top = seq.request.params.logprobs
         if num_top is None:
             return Sample(token)
         logprob, top = logprobs(row, token, num_top)
