@@ -1,0 +1,1 @@
+"""Measurements of llorch beside its peers, on one machine in one run."""

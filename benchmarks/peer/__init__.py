@@ -1,0 +1,1 @@
+"""The peers: built or installed on first use, and kept in the user's cache."""

@@ -1,0 +1,1 @@
+"""The servers that are measured, all asked in the same way."""

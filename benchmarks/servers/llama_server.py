@@ -1,0 +1,121 @@
+"""llama-server, built from the same llama.cpp as ours."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.client import Answer, Request, post
+from benchmarks.errors import BenchmarkError
+from benchmarks.servers.server import Ask, Outcome, events
+
+
+class LlamaServer:
+    """The process, started at once; entering the context waits until it takes requests."""
+
+    name = "llama-server"
+
+    def __init__(self, program: Path, model: Path, *options: str) -> None:
+        self.port = free_port()
+        argv = [str(program), "-m", str(model), "--host", "127.0.0.1", "--port", str(self.port)]
+        self._process = subprocess.Popen(
+            [*argv, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> Self:
+        wait_for_200(self.port, "/health", self._process, self.name)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        end(self._process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def request(self, ask: Ask) -> Request:
+        body: dict[str, Any] = {
+            "prompt": ask.prompt,
+            "n_predict": ask.tokens,
+            "temperature": ask.temperature,
+            "ignore_eos": True,
+            "stream": True,
+            "cache_prompt": ask.reuse,
+        }
+        if ask.temperature:  # its other samplers are on unless told otherwise
+            body |= {"seed": ask.seed, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        if ask.logit_bias:
+            body["logit_bias"] = [list(pair) for pair in ask.logit_bias.items()]
+        payload = post("/completion", json.dumps(body).encode())
+        return Request(payload, first=b"data: {", last=b'"stop":true')
+
+    def outcome(self, answer: Answer) -> Outcome:
+        *_, final = events(answer)
+        return Outcome(
+            final["tokens_predicted"], final["tokens_evaluated"], final["timings"]["cache_n"]
+        )
+
+    def slot_action(self, action: str, filename: str) -> float:
+        """Save or restore slot 0; the seconds it took, seen from outside."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        body = json.dumps({"filename": filename})
+        began = time.perf_counter()
+        try:
+            connection.request(
+                "POST", f"/slots/0?action={action}", body, {"content-type": "application/json"}
+            )
+            response = connection.getresponse()
+            said = response.read()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise BenchmarkError(f"llama-server could not {action} its slot: {said!r}")
+        return time.perf_counter() - began
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_for_200(port: int, path: str, process: subprocess.Popen[bytes], name: str) -> None:
+    """Raises BenchmarkError when the process ends first; then it is ended in any case."""
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            if process.poll() is not None:
+                raise BenchmarkError(f"{name} ended with {process.returncode}") from None
+        finally:
+            connection.close()
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
