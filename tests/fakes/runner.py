@@ -1,15 +1,16 @@
-"""A ModelRunner that needs no model: it says what it was told to, and counts cells."""
+"""A ModelRunner that needs no model: it says what it was told to, and keeps a cache of cells."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable
 
 from worker.engine.batch import Batch, BatchItem
+from worker.engine.blocks import CELLS_PER_BLOCK
 from worker.engine.events import TopLogprob
 from worker.engine.request import GenerateRequest
-from worker.engine.runner import ModelInfo, RunnerError, Sample
-from worker.engine.slots import CELLS_PER_BLOCK
+from worker.engine.runner import MemoryTraits, ModelInfo, RestoreFailed, RunnerError, Sample
 
 EOS = 256
 BOS = 257
@@ -35,14 +36,28 @@ class ByteVocab:
         return token_id == EOS
 
 
+class Cell:
+    """One token's place in the cache; sequences that share it hold the same object."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+
+class FakeSampler:
+    """There is nothing to remember: the script says it all."""
+
+
 class FakeRunner:
     """Answers each prompt with the bytes that `script` gives for it, then EOS; the default is to
     say the prompt again, without end.
 
-    It keeps what a real cache would: the positions each slot holds. A batch that leaves a gap,
-    uses a slot that was not started, or needs more cells than there are, is an AssertionError.
+    Its cache is as strict as a real one is careless: a batch that leaves a gap, builds on other
+    tokens than its sequence's, or needs more cells than there are, is an AssertionError.
     `batches` is everything that was decoded. While `gate` is not set, decode waits for it.
-    `error` is raised by the next decode, `start_error` by the next start, once.
+    `error` is raised by the next decode, `isolate_error` by the next isolate, `restore_error` by
+    the next restore, once.
     """
 
     def __init__(
@@ -52,13 +67,17 @@ class FakeRunner:
         num_slots: int = 4,
         num_cells: int = 8 * CELLS_PER_BLOCK,
         max_batch_tokens: int = 64,
+        max_rows: int = 32,
         context_length: int | None = None,
         chat_template: str | None = None,
+        memory: MemoryTraits | None = None,
     ) -> None:
         self.vocab = ByteVocab()
         self.num_slots = num_slots
         self.num_cells = num_cells
         self.max_batch_tokens = max_batch_tokens
+        self.max_rows = max_rows
+        self.memory = memory or MemoryTraits()
         self.info = ModelInfo(
             architecture="fake",
             name="Fake",
@@ -81,61 +100,125 @@ class FakeRunner:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
-        self.start_error: Exception | None = None
+        self.isolate_error: Exception | None = None
+        self.restore_error: Exception | None = None
+        self.num_resets = 0
         self.closed = False
         self._script = script
-        self._held: dict[int, int] = {}  # slot -> cells it holds
-        self._max_cells: dict[int, int] = {}
-        self._requests: dict[int, GenerateRequest] = {}
+        self._cells: dict[int, list[Cell]] = {}  # slot -> its cells, by position
+        self._isolated: dict[int, int] = {}  # slot -> the most cells it may hold
 
     @property
     def used_cells(self) -> int:
-        return sum(self._held.values())
+        """Of the context that all share, each cell counted once."""
+        shared = (cells for slot, cells in self._cells.items() if slot not in self._isolated)
+        return len({id(cell) for cells in shared for cell in cells})
 
     @property
-    def started_slots(self) -> list[int]:
-        return sorted(self._held)
+    def prompt_tokens(self) -> int:
+        """Everything that was computed, but for the one token a step of those who decode."""
+        return sum(size for shape in self.shapes for _, _, size in shape if size > 1)
 
-    def start(self, slot: int, request: GenerateRequest, max_cells: int) -> None:
-        assert slot not in self._held, f"slot {slot} was not released"
-        assert 0 <= slot < self.num_slots
-        self._held[slot] = 0
-        self._max_cells[slot] = max_cells
-        self._requests[slot] = request
-        error, self.start_error = self.start_error, None
+    def make_sampler(self, request: GenerateRequest) -> FakeSampler:
+        return FakeSampler()
+
+    def isolate(self, slot: int, max_cells: int) -> None:
+        assert not self._cells.get(slot), f"slot {slot} is not empty"
+        error, self.isolate_error = self.isolate_error, None
         if error is not None:
             raise error
+        self._isolated[slot] = max_cells
 
-    def decode(self, batch: Batch) -> list[Sample]:
+    def decode(self, batch: Batch) -> list[list[Sample]]:
         self.gate.wait()
         error, self.error = self.error, None
         if error is not None:
             raise error
         slots = [item.slot for item in batch.items]
         assert batch.items and len(slots) == len(set(slots)), "a slot twice in one batch"
+        assert batch.num_tokens <= max(self.max_batch_tokens, CELLS_PER_BLOCK), "too many tokens"
+        assert sum(item.num_rows for item in batch.items) <= self.max_rows, "too many rows"
         for item in batch.items:
-            assert item.start == self._held[item.slot], "a gap in the positions"
-            self._held[item.slot] += len(item.tokens)
-            assert self._held[item.slot] <= self._max_cells[item.slot], "more than was announced"
+            self._compute(item)
         assert self.used_cells <= self.num_cells, "the cache is overfull"
         self.batches.append(batch)
         self.shapes.append([(i.seq.id, i.start, len(i.tokens)) for i in batch.items])
         return [self._sample(item) for item in batch.sampled]
 
-    def release(self, slot: int) -> None:
-        del self._held[slot], self._max_cells[slot], self._requests[slot]
+    def can_reuse(self, slot: int, length: int) -> bool:
+        held = self.num_cached(slot)
+        return length == held if not self.memory.can_trim else length <= held
 
-    def clear(self) -> None:
-        for slot in self._held:
-            self._held[slot] = 0
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        assert not self._cells.get(target), "the target is not empty"
+        assert self.can_reuse(source, length)
+        assert source not in self._isolated and target not in self._isolated
+        self._cells[target] = self._cells[source][:length]
+
+    def trim(self, slot: int, length: int) -> None:
+        assert length == 0 or self.can_reuse(slot, length)
+        del self._cells[slot][length:]
+
+    def num_cached(self, slot: int) -> int:
+        return len(self._cells.get(slot, ()))
+
+    def save(self, slot: int) -> bytes:
+        return json.dumps([cell.token for cell in self._cells[slot]]).encode()
+
+    def restore(self, slot: int, state: bytes, num_tokens: int) -> None:
+        assert not self._cells.get(slot), f"slot {slot} is not empty"
+        error, self.restore_error = self.restore_error, None
+        if error is not None:
+            raise error
+        try:
+            tokens = json.loads(state)
+        except ValueError:
+            raise RestoreFailed("layout", "not a state") from None
+        if len(tokens) != num_tokens:
+            raise RestoreFailed("short", f"{len(tokens)} of {num_tokens}")
+        self._cells[slot] = [Cell(token) for token in tokens]
+        assert self.used_cells <= self.num_cells, "the cache is overfull"
+
+    def release(self, slot: int) -> None:
+        assert 0 <= slot < self.num_slots
+        self._cells.pop(slot, None)
+        self._isolated.pop(slot, None)
+
+    def reset(self) -> None:
+        self._cells.clear()
+        self._isolated.clear()
+        self.num_resets += 1
+
+    def interrupt(self) -> None:
+        self.error = RunnerError("interrupted", code="ABORTED")
+        self.gate.set()
 
     def close(self) -> None:
         self.closed = True
 
-    def _sample(self, item: BatchItem) -> Sample:
-        request = self._requests[item.slot]
-        token = self._next_token(request.prompt, item.start + len(item.tokens))
-        num_top = request.params.logprobs
+    def _compute(self, item: BatchItem) -> None:
+        cells = self._cells.setdefault(item.slot, [])
+        assert item.start == len(cells), "a gap in the positions"
+        before = [cell.token for cell in cells]
+        assert before == item.seq.tokens[: item.start], "another sequence's cells"
+        cells += map(Cell, item.tokens)
+        assert len(cells) <= self._isolated.get(item.slot, self.num_cells)
+
+    def _sample(self, item: BatchItem) -> list[Sample]:
+        """One token, and one more for each draft that is what the script says."""
+        prompt = item.seq.request.prompt
+        first = item.start + len(item.tokens) - item.num_drafts
+        samples = []
+        for row in range(1 + item.num_drafts):
+            token = self._next_token(prompt, first + row)
+            samples.append(self._dressed(item, token))
+            drafts_left = item.tokens[len(item.tokens) - item.num_drafts + row :]
+            if not drafts_left or drafts_left[0] != token:
+                break
+        return samples
+
+    def _dressed(self, item: BatchItem, token: int) -> Sample:
+        num_top = item.seq.request.params.logprobs
         if num_top is None:
             return Sample(token)
         raw = self.vocab.token_bytes(token)

@@ -1,51 +1,98 @@
-"""The engine: admit, schedule, decode, update, retire."""
+"""The engine: receive, admit, schedule, compute, settle."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from worker.engine.batch import Batch
-from worker.engine.events import EngineEvent
+from worker.engine.admission import Admission, Follow, Start
+from worker.engine.batch import Batch, BatchItem
+from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
+from worker.engine.events import EngineEvent, Failed
+from worker.engine.keeper import CacheKeeper
+from worker.engine.pace import Pace
 from worker.engine.request import GenerateRequest
-from worker.engine.runner import ModelRunner, RunnerError
+from worker.engine.residents import Residents
+from worker.engine.runner import ModelRunner, RunnerError, Sample
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Sequence
-from worker.engine.slots import CELLS_PER_BLOCK, SlotPool
-from worker.engine.stats import EngineStats, Totals
+from worker.engine.speculation import Speculation
+from worker.engine.stats import CacheStats, EngineStats, Totals
+
+if TYPE_CHECKING:
+    from worker.engine.cache.archive import Archive
 
 log = logging.getLogger(__name__)
+
+_HARMLESS = ("NO_ROOM", "NOT_A_NUMBER", "OUT_OF_MEMORY")  # the context is as it was
 
 
 class Engine:
     """Generates for many requests at once on one model. Lives in one thread.
 
     Every request that was added ends in exactly one Finished or Failed, which `step`, `cancel` or
-    `fail_all` returns.
+    `fail_all` returns. `on_arrival` is called, from any thread, when there is work again for an
+    engine that had none.
     """
 
     def __init__(
-        self, runner: ModelRunner, *, clock: Callable[[], float] = time.perf_counter
+        self,
+        runner: ModelRunner,
+        *,
+        archive: Archive | None = None,
+        max_running: int | None = None,
+        drafts: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._runner = runner
         self._clock = clock
-        self._pool = SlotPool(runner.num_slots, runner.num_cells)
-        self._scheduler = Scheduler(self._pool, runner.max_batch_tokens)
+        self._archive = archive
+        self._residents = Residents(runner.num_slots, runner.num_cells)
+        self._keeper = CacheKeeper(runner, self._residents, archive, clock)
+        self._scheduler = Scheduler(runner.max_batch_tokens, max_running or runner.num_slots)
+        self._admission = Admission(
+            self._residents,
+            runner.can_reuse,
+            archive,
+            can_follow=runner.memory.kind == "full",
+        )
+        can_draft = drafts and runner.memory.can_trim
+        self._speculation = Speculation(runner.max_rows) if can_draft else None
+        self._pace = Pace()
         self._totals = Totals()
         self._events: list[EngineEvent] = []  # kept here, so that an exception loses none
-        total_cells = self._pool.total_blocks * CELLS_PER_BLOCK
+        self._is_stalled = False
+        total_cells = self._residents.ledger.total * CELLS_PER_BLOCK
         self.max_sequence_tokens = min(total_cells, runner.info.context_length)
 
     @property
     def has_work(self) -> bool:
-        return self._scheduler.has_work
+        """Whether a step would bring anybody on."""
+        if self._scheduler.running or self._keeper.has_arrivals:
+            return True
+        return bool(self._scheduler.waiting) and not self._is_stalled
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._scheduler.running and not self._scheduler.waiting
+
+    def on_arrival(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever something that was waited for has come."""
+        self._keeper.on_arrival = wake
 
     def add(self, request: GenerateRequest) -> list[EngineEvent]:
         """Queue it. The caller has checked that the prompt fits and the id is not in use."""
-        vocab, room = self._runner.vocab, self.max_sequence_tokens
-        self._scheduler.add(Sequence(request, vocab, room, self._clock()))
         self._totals.requests += 1
+        try:
+            sampler = self._runner.make_sampler(request)
+        except RunnerError as error:
+            self._totals.failed += 1
+            return [Failed(request.request_id, error.code, str(error), error.retriable)]
+        room = self.max_sequence_tokens
+        self._scheduler.add(Sequence(request, sampler, self._runner.vocab, room, self._clock()))
+        self._is_stalled = False
         return []
 
     def cancel(self, request_id: str) -> list[EngineEvent]:
@@ -55,58 +102,223 @@ class Engine:
 
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
-        for seq in self._scheduler.admit(self._clock()):
-            self._start(seq)
-        for batch in self._scheduler.schedule():
+        self._keeper.receive()
+        self._admit()
+        for batch in self._schedule():
             self._compute(batch)
+        self._keeper.tidy()
         self._totals.steps += 1
         return self._settle()
 
     def fail_all(self, code: str, message: str) -> list[EngineEvent]:
         """End everything, running or waiting, after an error nobody foresaw."""
-        self._events += self._scheduler.fail_all(code, message)
-        events = self._settle()
-        self._runner.clear()
-        return events
+        everyone = [*self._scheduler.running, *self._scheduler.waiting]
+        self._events += self._fail(everyone, RunnerError(message, code=code))
+        self._reset()
+        return self._settle()
+
+    # Between requests
+
+    @property
+    def has_chores(self) -> bool:
+        return self._keeper.has_chores
+
+    def do_chore(self) -> None:
+        """Save one idle agent, while nobody waits for anything."""
+        self._keeper.do_chore()
+
+    def keep_all(self) -> None:
+        """Hand everything worth keeping over to the disk, before the end."""
+        self._keeper.keep_all()
+
+    def spill(self, agent: str) -> bool:
+        """Move an idle agent out of the context; False when it is not in it."""
+        return self._keeper.spill(agent)
+
+    def check_integrity(self) -> None:
+        """Raises LeakedBlocks when the ledger and the runner's own cache disagree."""
+        self._residents.check()
+        for one in [*self._residents.running.values(), *self._residents.idle.values()]:
+            held = self._runner.num_cached(one.slot)
+            if held != one.length:
+                raise LeakedBlocks(f"slot {one.slot} holds {held} positions, not {one.length}")
+        slots = self._residents.running.keys() | self._residents.idle.keys()
+        for slot in set(range(self._runner.num_slots)) - slots:
+            if self._runner.num_cached(slot):
+                raise LeakedBlocks(f"slot {slot} is free and not empty")
 
     def stats(self) -> EngineStats:
-        totals = self._totals
-        return EngineStats(
-            running=len(self._scheduler.running),
-            waiting=len(self._scheduler.waiting),
-            slots=self._pool.num_slots,
-            cells_used=self._pool.used_blocks * CELLS_PER_BLOCK,
-            cells_total=self._pool.total_blocks * CELLS_PER_BLOCK,
-            steps_total=totals.steps,
-            requests_total=totals.requests,
-            failed_total=totals.failed,
-            cancelled_total=totals.cancelled,
-            prompt_tokens_total=totals.prompt_tokens,
-            tokens_total=totals.tokens,
+        residents, scheduler = self._residents, self._scheduler
+        return EngineStats.of(
+            self._totals,
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            slots=scheduler.max_running,
+            cache=CacheStats.of(residents, self._keeper, self._archive),
         )
 
-    def _start(self, seq: Sequence) -> None:
+    # One step
+
+    def _admit(self) -> None:
+        """Start those who may, in order of arrival, as long as there is room. Who finds none
+        keeps everybody behind them waiting, so that small requests never overtake a large one."""
+        has_started = False
+        for seq in self._scheduler.candidates():
+            if self._scheduler.is_full:
+                break
+            plan = self._plan(seq)
+            while plan is not None and not self._has_room(plan):
+                if not self._can_do_without(plan):
+                    break
+                plan = self._plan(seq)
+            else:
+                if plan is not None:
+                    self._start(seq, plan)
+                    has_started = True
+                continue
+            break
+        self._is_stalled = not has_started and not self._scheduler.running
+
+    def _plan(self, seq: Sequence) -> Start | None:
+        """How it starts; None when there is something to wait for first."""
+        while True:
+            plan = self._admission.plan(seq, self._scheduler.running)
+            if isinstance(plan, Follow):
+                seq.leader, seq.leader_length = plan.leader, plan.length
+                return None
+            if isinstance(plan, Start):
+                return plan
+            self._keeper.fetch(seq, plan.key)
+            self._keeper.receive()
+            if seq.is_loading:
+                return None
+
+    def _has_room(self, plan: Start) -> bool:
+        return self._keeper.leaves_headroom(plan.blocks) and self._keeper.make_room(
+            plan.blocks, with_slot=not plan.resumes, spare=plan.source
+        )
+
+    def _can_do_without(self, plan: Start) -> bool:
+        """Whether there would be room without the idle one it was to build upon, which is then
+        moved out."""
+        source = plan.source
+        if source is None or plan.resumes or source.slot not in self._residents.idle:
+            return False
+        if not self._keeper.leaves_headroom(plan.blocks):
+            return False
+        self._keeper.evict(source)
+        return True
+
+    def _start(self, seq: Sequence, plan: Start) -> None:
+        self._scheduler.start(seq)
         try:
-            self._runner.start(seq.slot, seq.request, seq.max_cells)
+            self._keeper.occupy(seq, plan)
         except RunnerError as error:
             log.error("a sequence could not start: %s", error)
-            self._events.append(seq.fail(error.code, str(error), retriable=error.retriable))
+            self._events += self._fail([seq], error)
+
+    def _schedule(self) -> list[Batch]:
+        decoding = [seq for seq in self._scheduler.running if seq.is_decoding]
+        if not decoding:
+            return self._scheduler.schedule(())
+        drafts: dict[str, list[int]] = {}
+        if self._speculation is not None and len(decoding) == len(self._scheduler.running):
+            drafts = self._speculation.propose(decoding)
+        items = []
+        for seq in decoding:
+            draft = drafts.get(seq.id, [])
+            if self._can_grow(seq, 1 + len(draft)):
+                tokens = [seq.tokens[-1], *draft]
+                items.append(BatchItem(seq, seq.slot, seq.num_computed, tokens, True, len(draft)))
+        # Room for one may have been made at the cost of another.
+        items = [item for item in items if item.seq.home is not None]
+        return self._scheduler.schedule(items, self._pace.prompt_tokens)
+
+    def _can_grow(self, seq: Sequence, cells: int) -> bool:
+        """Room for so many more cells, if need be by moving others out; False when it was the
+        newest, and had to go itself."""
+        residents = self._residents
+        while seq.home is not None and not residents.extend(seq.home, seq.home.length + cells):
+            if self._keeper.make_room(1, with_slot=False):
+                continue
+            victim = self._scheduler.newest_ordinary() or seq
+            self._scheduler.put_back(victim)
+            self._keeper.park(victim)
+        return seq.home is not None
 
     def _compute(self, batch: Batch) -> None:
         """Decode and sample one batch. An error ends its sequences and nobody else's."""
+        began = self._clock()
         try:
             samples = self._runner.decode(batch)
         except RunnerError as error:
-            log.error("a batch of %d sequences failed: %s", len(batch.items), error)
-            code, retriable = error.code, error.retriable
-            self._events += self._scheduler.fail(batch, code, str(error), retriable=retriable)
-        else:
-            self._events += self._scheduler.update(batch, samples, self._clock())
+            self._on_error(batch, error)
+            return
+        now = self._clock()
+        self._pace.note(batch, now - began)
+        if self._speculation is not None:
+            self._speculation.note_step(batch, now - began)
+        self._update(batch, samples, now)
+
+    def _update(self, batch: Batch, samples: list[list[Sample]], now: float) -> None:
+        results = iter(samples)
+        for item in batch.items:
+            seq, home = item.seq, item.seq.home
+            assert home is not None, "only who has a slot is computed"
+            if not item.sampled:
+                home.length += len(item.tokens)
+            else:
+                chosen = next(results)
+                self._events += seq.accept(chosen, now)
+                right = len(item.tokens) - item.num_drafts - 1 + len(chosen)
+                home.length = min(item.start + right, len(seq.tokens))
+                if home.length < item.start + len(item.tokens):
+                    self._runner.trim(item.slot, home.length)
+                if self._speculation is not None and not seq.is_isolated:
+                    self._speculation.note_result(item, chosen)
+            if seq.is_isolated and home.length == seq.exact_length > seq.cached_tokens:
+                self._keeper.save_exact(seq)
+
+    def _on_error(self, batch: Batch, error: RunnerError) -> None:
+        log.error("a batch of %d sequences failed: %s", len(batch.items), error)
+        seqs = [item.seq for item in batch.items]
+        self._events += self._fail(seqs, error)
+        if seqs[0].is_isolated or error.code in _HARMLESS:
+            return
+        # The others' cells are gone with the context. An ordinary sequence is computed anew; a
+        # reproducible one would not come out the same.
+        rest = [seq for seq in self._scheduler.running if not seq.has_ended]
+        self._events += self._fail([seq for seq in rest if seq.is_isolated], error)
+        for seq in reversed([seq for seq in rest if not seq.is_isolated]):
+            self._scheduler.put_back(seq)
+            seq.park()
+        self._reset()
+
+    def _reset(self) -> None:
+        for seq in self._scheduler.running:
+            seq.home = None
+        self._keeper.forget_all()
+        self._totals.resets += 1
+        try:
+            self._runner.reset()
+        except RunnerError as error:
+            log.error("the context could not be made anew: %s", error)
+            everyone = [*self._scheduler.running, *self._scheduler.waiting]
+            self._events += self._fail(everyone, error)
+
+    def _fail(self, seqs: list[Sequence], error: RunnerError) -> list[EngineEvent]:
+        """End them. What they have computed is not to be trusted."""
+        events: list[EngineEvent] = []
+        for seq in seqs:
+            if not seq.has_ended:
+                events.append(seq.fail(error.code, str(error), retriable=error.retriable))
+                self._keeper.discard(seq)
+        return events
 
     def _settle(self) -> list[EngineEvent]:
-        """Give back the slots of those that have ended, and hand over what happened."""
-        for slot in self._scheduler.retire():
-            self._runner.release(slot)
+        """Give back or keep the slots of those that have ended; hand over what happened."""
+        for seq in self._scheduler.retire():
+            self._keeper.keep(seq)
         events, self._events = self._events, []
         self._totals.count(events)
         return events

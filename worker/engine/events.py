@@ -42,7 +42,11 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Clock values of one request, in seconds, and what was computed for it."""
+    """Clock values of one request, in seconds, and what was computed for it.
+
+    Of the prompt, `cached_tokens` were not computed again, and of these `restored_tokens` came
+    from outside the context. `accepted` of the `drafted` tokens were right.
+    """
 
     queued_s: float = 0.0
     prefill_s: float = 0.0
@@ -50,6 +54,9 @@ class Timings:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    restored_tokens: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

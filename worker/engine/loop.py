@@ -6,8 +6,10 @@ import asyncio
 import logging
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
@@ -17,15 +19,22 @@ from worker.engine.runner import ModelRunner
 from worker.engine.stats import EngineStats
 from worker.engine.stream import EventBuffer, Generation
 
+if TYPE_CHECKING:
+    from worker.engine.cache.archive import Archive
+
 log = logging.getLogger(__name__)
 
 Command = Callable[[Engine], list[EngineEvent]]
+
+_QUIET_S = 0.2  # without work, before agents are saved
+_STATS_EVERY_S = 0.05
 
 
 class EngineLoop:
     """Owns an Engine in a thread of its own; others post commands and are sent events.
 
-    `publish` is called in that thread, once for each step that has events.
+    `publish` is called in that thread, once for each step that has events. `step_began` is when
+    the step that is running began, by the monotonic clock; None between steps.
     """
 
     def __init__(self, engine: Engine, publish: Callable[[list[EngineEvent]], None]) -> None:
@@ -36,6 +45,8 @@ class EngineLoop:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.stats = engine.stats()
+        self.step_began: float | None = None
+        engine.on_arrival(self._notify)
 
     def start(self) -> None:
         self._thread.start()
@@ -53,25 +64,46 @@ class EngineLoop:
             self._wake.notify()
         self._thread.join()
 
+    def _notify(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
     def _run(self) -> None:
+        stats_at = 0.0
         while (commands := self._next_commands()) is not None:
-            events: list[EngineEvent] = []
-            try:
-                for command in commands:
-                    events += command(self._engine)
-                if self._engine.has_work:
-                    events += self._engine.step()
-            except Exception as error:  # a bug must not leave requests without their end
-                log.exception("the engine's step failed")
-                events += self._engine.fail_all("INTERNAL", f"{type(error).__name__}: {error}")
-            self.stats = self._engine.stats()
+            self.step_began = now = time.monotonic()
+            events = self._turn(commands)
+            self.step_began = None
+            has_ended = any(not isinstance(event, TokenEvent) for event in events)
+            if has_ended or not self._engine.has_work or now - stats_at > _STATS_EVERY_S:
+                self.stats, stats_at = self._engine.stats(), now
             if events:
                 self._publish(events)
 
+    def _turn(self, commands: list[Command]) -> list[EngineEvent]:
+        """What was posted, then a step; or, with nothing to do, a chore."""
+        engine = self._engine
+        events: list[EngineEvent] = []
+        try:
+            for command in commands:
+                events += command(engine)
+            if engine.has_work:
+                events += engine.step()
+            elif not commands and engine.has_chores:
+                engine.do_chore()
+        except Exception as error:  # a bug must not leave requests without their end
+            log.exception("the engine's step failed")
+            events += engine.fail_all("INTERNAL", f"{type(error).__name__}: {error}")
+        return events
+
     def _next_commands(self) -> list[Command] | None:
         """What was posted, waiting for something to do; None when it is time to end."""
+        engine = self._engine
         with self._wake:
-            self._wake.wait_for(lambda: self._stopping or self._inbox or self._engine.has_work)
+            self._wake.wait_for(
+                lambda: self._stopping or self._inbox or engine.has_work,
+                timeout=_QUIET_S if engine.has_chores else None,
+            )
             if self._stopping and not self._inbox:
                 return None
             commands = list(self._inbox)
@@ -83,15 +115,22 @@ class AsyncEngine:
     """Generates for asyncio. Its methods belong to the event loop in which `start` was called."""
 
     def __init__(
-        self, runner: ModelRunner, *, max_waiting: int = 64, max_buffered_events: int = 4096
+        self,
+        runner: ModelRunner,
+        *,
+        archive: Archive | None = None,
+        max_running: int | None = None,
+        max_waiting: int = 64,
+        max_buffered_events: int = 4096,
+        drafts: bool = True,
     ) -> None:
-        engine = Engine(runner)
+        engine = Engine(runner, archive=archive, max_running=max_running, drafts=drafts)
+        self._archive = archive
         self.max_sequence_tokens = engine.max_sequence_tokens
         self.max_prompt_tokens = engine.max_sequence_tokens - 1
         self._thread = EngineLoop(engine, self._publish)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._num_slots = runner.num_slots
-        self._max_in_flight = runner.num_slots + max_waiting
+        self._max_in_flight = engine.stats().slots + max_waiting
         self._max_buffered_events = max_buffered_events
         self._buffers: dict[str, EventBuffer] = {}
         self._is_accepting = False
@@ -105,7 +144,10 @@ class AsyncEngine:
         self._thread.start()
 
     async def stop(self, drain_s: float = 10.0) -> None:
-        """Refuse new requests, let those in flight end, cancel what has not after `drain_s`."""
+        """Refuse new requests, let those in flight end, cancel what has not after `drain_s`.
+
+        Then save what is worth it, for at most as long again.
+        """
         self._is_accepting = False
         try:
             await asyncio.wait_for(self._is_idle.wait(), drain_s)
@@ -113,7 +155,11 @@ class AsyncEngine:
             for request_id in self._buffers:
                 self.cancel(request_id)
             await self._is_idle.wait()
+        self._thread.post(_keep_all)
         await asyncio.to_thread(self._thread.stop)
+        if self._archive is not None:
+            await asyncio.to_thread(self._archive.flush, drain_s)
+            await asyncio.to_thread(self._archive.close)
 
     def generate(self, request: GenerateRequest) -> Generation:
         """Queue the request; its events come from the iterator, the last of them terminal.
@@ -133,8 +179,27 @@ class AsyncEngine:
         self._thread.post(lambda engine: engine.cancel(request_id))
         return True
 
+    async def spill(self, agent: str) -> bool:
+        """Move an idle agent out of the context, so that its next turn restores it; False when it
+        is not there."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[bool] = loop.create_future()
+
+        def command(engine: Engine) -> list[EngineEvent]:
+            loop.call_soon_threadsafe(outcome.set_result, engine.spill(agent))
+            return []
+
+        self._thread.post(command)
+        return await outcome
+
     def stats(self) -> EngineStats:
         return self._thread.stats
+
+    @property
+    def step_seconds(self) -> float:
+        """How long the step that is running has been; 0 between steps."""
+        began = self._thread.step_began
+        return 0.0 if began is None else time.monotonic() - began
 
     def _check(self, request: GenerateRequest) -> None:
         if not self._is_accepting:
@@ -174,3 +239,8 @@ class AsyncEngine:
             t = event.timings
             took = t.queued_s + t.prefill_s + t.decode_s
             self._mean_request_s += 0.1 * (took - self._mean_request_s)
+
+
+def _keep_all(engine: Engine) -> list[EngineEvent]:
+    engine.keep_all()
+    return []

@@ -26,7 +26,7 @@ def request(name: str, prompt: bytes = b"hello", max_tokens: int = 5) -> Generat
 
 @asynccontextmanager
 async def engine_on(runner: FakeRunner, **limits: int) -> AsyncIterator[AsyncEngine]:
-    engine = AsyncEngine(runner, **limits)
+    engine = AsyncEngine(runner, drafts=False, **limits)
     engine.start()
     try:
         yield engine
@@ -87,7 +87,7 @@ def test_closing_the_iterator_frees_the_slot_within_one_step() -> None:
             await anext(generation)
             await generation.aclose()
             steps = len(runner.batches)
-            await until(lambda: runner.started_slots == [])
+            await until(lambda: engine.stats().running == 0)
             assert len(runner.batches) <= steps + 1
             with pytest.raises(StopAsyncIteration):
                 await anext(generation)

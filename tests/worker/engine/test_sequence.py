@@ -1,20 +1,21 @@
 from __future__ import annotations
 
-from tests.fakes.runner import EOS, ByteVocab
+from tests.fakes.runner import EOS, ByteVocab, FakeSampler
 from worker.engine.events import EngineEvent, Finished, FinishReason, TokenEvent
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
+from worker.engine.residents import Resident
 from worker.engine.runner import Sample
 from worker.engine.sequence import Sequence
 
 
 def sequence(room: int = 1000, **params: object) -> Sequence:
     request = GenerateRequest("s", (1, 2, 3), SamplingParams(**params))  # type: ignore[arg-type]
-    return Sequence(request, ByteVocab(), room, now=10.0)
+    return Sequence(request, FakeSampler(), ByteVocab(), room, now=10.0)
 
 
 def say(seq: Sequence, *tokens: int) -> list[EngineEvent]:
-    return [event for token in tokens for event in seq.accept(Sample(token), 12.0)]
+    return [event for token in tokens for event in seq.accept([Sample(token)], 12.0)]
 
 
 def text(events: list[EngineEvent]) -> str:
@@ -62,9 +63,9 @@ def test_room_bounds_the_output_whatever_max_tokens_says() -> None:
 
 def test_timings_tell_waiting_prefill_and_decoding_apart() -> None:
     seq = sequence(max_tokens=2)
-    seq.start(0, now=11.0)
-    seq.accept(Sample(65), 13.0)
-    last = seq.accept(Sample(66), 17.0)[-1]
+    seq.start(Resident(0, seq.tokens, None), now=11.0)
+    seq.accept([Sample(65)], 13.0)
+    last = seq.accept([Sample(66)], 17.0)[-1]
     assert isinstance(last, Finished)
     t = last.timings
     assert (t.queued_s, t.prefill_s, t.decode_s) == (1.0, 2.0, 4.0)

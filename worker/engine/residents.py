@@ -1,0 +1,185 @@
+"""What the context holds: running sequences, and those kept for whoever begins like them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from uuid import uuid4
+
+import numpy as np
+
+from worker.engine.blocks import CELLS_PER_BLOCK, BlockLedger, blocks_for
+from worker.engine.cache.snapshot import Tokens, common_length
+
+
+class Resident:
+    """One slot's contents: the first `length` of `tokens` are computed.
+
+    `tokens` is the list that a running sequence appends to. `saved_length` of it are also outside
+    the context; `hits` counts those who found something to build upon here.
+    """
+
+    __slots__ = (
+        "_array",
+        "agent",
+        "blocks",
+        "hits",
+        "is_isolated",
+        "key",
+        "length",
+        "saved_length",
+        "slot",
+        "tokens",
+        "used_at",
+    )
+
+    def __init__(self, slot: int, tokens: list[int], agent: str | None) -> None:
+        self.slot = slot
+        self.tokens = tokens
+        self.agent = agent
+        self.key = f"text/{uuid4().hex}" if agent is None else f"agent/{agent}"
+        self.length = 0
+        self.blocks: list[int] = []
+        self.is_isolated = False
+        self.saved_length = 0
+        self.hits = 0
+        self.used_at = 0.0
+        self._array: Tokens | None = None
+
+    @property
+    def computed(self) -> Tokens:
+        """The tokens whose cells it holds."""
+        if self._array is None or len(self._array) != self.length:
+            self._array = np.array(self.tokens[: self.length], np.int32)
+        return self._array
+
+    def forget_array(self) -> None:
+        """`tokens` are others now."""
+        self._array = None
+
+    @property
+    def is_saved(self) -> bool:
+        return self.saved_length == self.length
+
+
+class Residents:
+    """Leases slots and blocks, and remembers who is idle, least recently used first."""
+
+    def __init__(self, num_slots: int, num_cells: int) -> None:
+        self.num_slots = num_slots
+        self.ledger = BlockLedger(num_cells // CELLS_PER_BLOCK)
+        self.running: dict[int, Resident] = {}  # by slot
+        self.idle: dict[int, Resident] = {}  # by slot, least recently used first
+        self._free_slots = list(range(num_slots))
+
+    @property
+    def has_free_slot(self) -> bool:
+        return bool(self._free_slots)
+
+    @property
+    def num_idle_blocks(self) -> int:
+        return len({block for one in self.idle.values() for block in one.blocks})
+
+    @property
+    def num_running_blocks(self) -> int:
+        return len({block for one in self.running.values() for block in one.blocks})
+
+    def open(
+        self,
+        tokens: list[int],
+        cells: int,
+        *,
+        agent: str | None = None,
+        source: Resident | None = None,
+        length: int = 0,
+    ) -> Resident:
+        """A running resident with room for `cells`, sharing the source's first `length`.
+
+        The caller has made sure that a slot and the blocks that are not shared are free.
+        """
+        # The lowest id: backends do less for a dense range of ids.
+        slot = min(self._free_slots)
+        self._free_slots.remove(slot)
+        one = Resident(slot, tokens, agent)
+        if source is not None:
+            one.blocks = source.blocks[: length // CELLS_PER_BLOCK]
+            self.ledger.share(one.blocks)
+            one.length = length
+        self.running[slot] = one
+        assert self.extend(one, cells), "opened without room"
+        return one
+
+    def resume(self, one: Resident, tokens: list[int], length: int, cells: int) -> None:
+        """Let an idle one run again from its first `length` on; room as for `open`."""
+        del self.idle[one.slot]
+        self.running[one.slot] = one
+        self.cut(one, length)
+        one.tokens = tokens
+        one.forget_array()
+        assert self.extend(one, cells), "resumed without room"
+
+    def extend(self, one: Resident, cells: int) -> bool:
+        """Promise it room for `cells` in all; False, and nothing changed, when there is none."""
+        missing = blocks_for(cells) - len(one.blocks)
+        if missing <= 0:
+            return True
+        if missing > self.ledger.free:
+            return False
+        one.blocks += self.ledger.take(missing)
+        return True
+
+    def cut(self, one: Resident, length: int) -> None:
+        """Keep the first `length`, and of the blocks only those that are whole: what follows in
+        the last one will not be what its other holders have there."""
+        whole = length // CELLS_PER_BLOCK
+        self.ledger.drop(one.blocks[whole:])
+        del one.blocks[whole:]
+        one.length = length
+        one.saved_length = min(one.saved_length, length)
+
+    def rest(self, one: Resident, now: float) -> None:
+        """Keep a running one, idle, with the blocks it needs and no more."""
+        del self.running[one.slot]
+        self.idle[one.slot] = one
+        one.tokens = one.tokens[: one.length]
+        one.used_at = now
+        needed = blocks_for(one.length)
+        self.ledger.drop(one.blocks[needed:])
+        del one.blocks[needed:]
+
+    def touch(self, one: Resident, now: float) -> None:
+        """Somebody built upon it: it is the most recently used."""
+        one.hits += 1
+        one.used_at = now
+        if one.slot in self.idle:
+            self.idle[one.slot] = self.idle.pop(one.slot)
+
+    def close(self, one: Resident) -> None:
+        """Give back its slot and its blocks."""
+        self.running.pop(one.slot, None)
+        self.idle.pop(one.slot, None)
+        self.ledger.drop(one.blocks)
+        one.blocks = []
+        self._free_slots.append(one.slot)
+
+    def longest_prefix(
+        self, tokens: Tokens, can_reuse: Callable[[int, int], bool]
+    ) -> tuple[Resident | None, int]:
+        """Who has most of the beginning of `tokens`, and how much; never all of them, because
+        the last is computed anew for its logits."""
+        best, best_length = None, 0
+        for one in self._shareable():
+            length = min(common_length(tokens, one.computed), len(tokens) - 1)
+            if length > best_length and can_reuse(one.slot, length):
+                best, best_length = one, length
+        return best, best_length
+
+    def check(self) -> None:
+        """Raises LeakedBlocks."""
+        everyone = [*self.running.values(), *self.idle.values()]
+        self.ledger.check(one.blocks for one in everyone)
+        assert len(everyone) + len(self._free_slots) == self.num_slots, "a slot is lost"
+        assert all(len(one.blocks) >= blocks_for(one.length) for one in everyone)
+
+    def _shareable(self) -> Iterable[Resident]:
+        yield from (one for one in self.running.values() if not one.is_isolated)
+        yield from self.idle.values()
