@@ -99,6 +99,8 @@ class Context:
     def trim(self, seq_id: int, length: int) -> None:
         """Free the cells of a sequence but those of its first `length` positions."""
         C.llama_memory_seq_rm(self._memory, seq_id, length, -1)
+        if length <= self._holes.get(seq_id, 0):
+            self._holes.pop(seq_id, None)
 
     def forget(self, seq_id: int) -> None:
         """Free the cells of a sequence."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from pool_core.errors import LlorchError
 from pool_core.gguf import GgufHeader, HeaderError, read_header
 from pool_core.spawn.report import WorkerExit
+from worker.engine.blocks import CELLS_PER_BLOCK, blocks_for
 from worker.engine.runner import MemoryTraits, ModelInfo, RunnerError
-from worker.engine.slots import CELLS_PER_BLOCK, blocks_for
 from worker.llama.context import Context, ContextError, ContextOptions
 from worker.llama.devices import Device, cpu_device, select_devices
 from worker.llama.errors import LoadError
 from worker.llama.fit import check_fit
 from worker.llama.interrupt import Interrupt
 from worker.llama.library import LogLines, build, captured_log
+from worker.llama.memory import learn_layout, memory_traits
 from worker.llama.model import Model
 from worker.llama.options import DEFAULT_MAX_CTX, KV_TYPES, LoadOptions, default_threads
 from worker.llama.placement import Placement
@@ -51,14 +51,6 @@ class LoadedModel:
     memory: MemoryTraits
 
 
-class _Probe(NamedTuple):
-    """Two tokens, whichever, to see what a state of them looks like."""
-
-    tokens: list[int]
-    start: int = 0
-    num_rows: int = 0
-
-
 def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedModel:
     """Load the model and make its shared context. Raises LoadError, having freed everything."""
     devices = select_devices(options.backend, options.rpc, options.gpu)
@@ -76,10 +68,16 @@ def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedMo
         try:
             _check_placement(Placement.read(lines.text, devices), devices)
             shared = _make_context(model, context_options, interrupt, lines)
-            layout = _learn_layout(model, shared)
         except LoadError:
             model.close()
             raise
+        try:
+            layout = learn_layout(model, shared)
+        except RunnerError as error:
+            shared.close()
+            model.close()
+            reason = f"the model does not compute: {error}"
+            raise LoadError(reason, WorkerExit.FAILED) from None
     placement = Placement.read(lines.text, devices)
     return LoadedModel(
         model=model,
@@ -90,7 +88,7 @@ def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedMo
         layout=layout,
         compute_bytes=placement.compute_bytes,
         info=_info(model, context_options, placement, devices or [cpu_device()]),
-        memory=_memory(model, layout),
+        memory=memory_traits(model, layout),
     )
 
 
@@ -139,34 +137,6 @@ def _make_context(
             WorkerExit.CONTEXT_TOO_LARGE if is_memory else WorkerExit.FAILED,
             "choose --kv-type f16" if is_type else "choose a smaller --ctx or another --kv-type",
         ) from None
-
-
-def _learn_layout(model: Model, context: Context) -> Layout | None:
-    """From a state of two tokens, the first that are computed; the context is empty again then.
-
-    Raises LoadError when not even they can be, having closed the context.
-    """
-    try:
-        context.decode([_Probe([0, 0])], [0])
-    except RunnerError as error:
-        context.close()
-        raise LoadError(f"the model does not compute: {error}", WorkerExit.FAILED) from None
-    state = b"" if model.has_recurrent_layers else context.state(0)
-    context.clear()
-    return Layout.learn(state, model.window)
-
-
-def _memory(model: Model, layout: Layout | None) -> MemoryTraits:
-    if model.has_recurrent_layers:
-        kind = "hybrid" if model.is_hybrid else "recurrent"
-    else:
-        kind = "window" if model.window else "full"
-    return MemoryTraits(
-        kind=kind,
-        window=model.window,
-        can_trim=not model.has_recurrent_layers,
-        can_restore=layout is not None,
-    )
 
 
 def _check_placement(placement: Placement, devices: Sequence[Device]) -> None:

@@ -4,45 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from worker.engine.blocks import CELLS_PER_BLOCK, blocks_for
 from worker.engine.runner import RunnerError
-from worker.engine.slots import CELLS_PER_BLOCK, blocks_for
 from worker.llama.context import Context, ContextError
 from worker.llama.fit import free_bytes
 from worker.llama.load import LoadedModel
 
-# A context much larger than what it holds would keep memory from others.
-_MAX_SPARE_FACTOR = 4
+# Of the shared context's cells, how many may be kept in contexts that nobody uses.
+_SPARE_SHARE = 4
+# A context much larger than what it holds would keep it from those who need it.
+_MAX_ROOM = 4
 
 
 class OwnContexts:
-    """The slots that have a context of their own. One that was released is kept for the next."""
+    """The slots that have a context of their own.
+
+    Making one takes as long as a few steps, so some that were released are kept, emptied: what
+    is computed in such a one is the same to the last bit.
+    """
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
         self._contexts: dict[int, Context] = {}
-        self._spare: Context | None = None
+        self._spares: list[Context] = []
+        self._max_spare_cells = loaded.context_options.num_cells // _SPARE_SHARE
 
     def get(self, slot: int) -> Context | None:
         return self._contexts.get(slot)
 
     def open(self, slot: int, max_cells: int) -> None:
         """Raises RunnerError when there is no memory for it."""
+        assert slot not in self._contexts, "isolated already"
         num_cells = blocks_for(max_cells) * CELLS_PER_BLOCK
-        spare = self._spare
-        if spare is not None and num_cells <= spare.num_cells <= _MAX_SPARE_FACTOR * num_cells:
-            self._spare = None
-            self._contexts[slot] = spare
+        fitting = [s for s in self._spares if num_cells <= s.num_cells <= _MAX_ROOM * num_cells]
+        if fitting:
+            context = min(fitting, key=lambda spare: spare.num_cells)
+            self._spares.remove(context)
         else:
-            self._contexts[slot] = self._make(num_cells)
+            context = self._make(num_cells)
+        self._contexts[slot] = context
 
     def close(self, slot: int) -> None:
-        """Nothing for a slot that has none."""
-        context = self._contexts.pop(slot, None)
-        if context is None:
-            return
-        if self._spare is None:
+        """The slot has no context any more."""
+        context = self._contexts.pop(slot)
+        kept = sum(spare.num_cells for spare in self._spares)
+        if kept + context.num_cells <= self._max_spare_cells:
             context.clear()
-            self._spare = context
+            self._spares.append(context)
         else:
             context.close()
 
@@ -50,33 +58,34 @@ class OwnContexts:
         for context in self._contexts.values():
             context.close()
         self._contexts.clear()
-        self._drop_spare()
+        self._drop_spares()
 
     def _make(self, num_cells: int) -> Context:
-        self._drop_spare()
+        if not self._fits(num_cells):
+            self._drop_spares()
+            if not self._fits(num_cells):
+                raise _no_memory(f"no memory is left for a context of {num_cells} cells")
         loaded = self._loaded
-        self._check_memory(num_cells)
         options = replace(
             loaded.context_options, num_cells=num_cells, num_seqs=1, max_batch=CELLS_PER_BLOCK
         )
         try:
             return Context(loaded.model.handle, loaded.model.vocab.size, options, loaded.interrupt)
         except ContextError as error:
-            raise RunnerError(str(error), code="OUT_OF_MEMORY") from None
+            raise _no_memory(str(error)) from None
 
-    def _check_memory(self, num_cells: int) -> None:
+    def _fits(self, num_cells: int) -> bool:
         """An operating system that overcommits would end the process when the cells fill."""
-        layout, available = self._loaded.layout, free_bytes(self._loaded.devices)
-        if layout is None or available is None:
-            return
-        needed = num_cells * layout.cell_bytes + self._loaded.compute_bytes
-        if needed > available:
-            raise RunnerError(
-                f"a context of {num_cells} cells needs {needed} bytes, {available} are free",
-                code="OUT_OF_MEMORY",
-            )
+        available = free_bytes(self._loaded.devices)
+        cell_bytes = self._loaded.layout.cell_bytes if self._loaded.layout else 0
+        needed = num_cells * cell_bytes + self._loaded.compute_bytes
+        return available is None or needed <= available
 
-    def _drop_spare(self) -> None:
-        if self._spare is not None:
-            self._spare.close()
-            self._spare = None
+    def _drop_spares(self) -> None:
+        for spare in self._spares:
+            spare.close()
+        self._spares.clear()
+
+
+def _no_memory(message: str) -> RunnerError:
+    return RunnerError(message, code="OUT_OF_MEMORY")

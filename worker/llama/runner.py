@@ -14,7 +14,7 @@ from worker.llama.library import captured_log
 from worker.llama.load import LoadedModel, load
 from worker.llama.options import LoadOptions
 from worker.llama.own import OwnContexts
-from worker.llama.sampler import Row, Sampler, logprobs
+from worker.llama.sampling import Row, Sampler, logprobs
 from worker.llama.state import LayoutError
 
 
@@ -47,7 +47,7 @@ class LlamaRunner:
         return cls(load(options, on_progress))
 
     def make_sampler(self, request: GenerateRequest) -> Sampler:
-        return Sampler(request.params, request.prompt)
+        return Sampler(request.params, request.prompt, self.vocab)
 
     def isolate(self, slot: int, max_cells: int) -> None:
         self._own.open(slot, max_cells)

@@ -1,0 +1,43 @@
+"""What a model's memory can do, and what a saved part of it looks like."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from worker.engine.runner import MemoryTraits
+from worker.llama.context import Context
+from worker.llama.model import Model
+from worker.llama.state import Layout
+
+
+class _Probe(NamedTuple):
+    """Two tokens, whichever, to see what a state of them looks like."""
+
+    tokens: list[int]
+    start: int = 0
+    num_rows: int = 0
+
+
+def learn_layout(model: Model, context: Context) -> Layout | None:
+    """From the first two tokens that the model computes; the context is empty again afterwards.
+
+    None for recurrent layers, whose states are not known here. Raises RunnerError when the model
+    does not compute.
+    """
+    context.decode([_Probe([0, 0])], [0])
+    state = b"" if model.has_recurrent_layers else context.state(0)
+    context.clear()
+    return Layout.learn(state, model.window)
+
+
+def memory_traits(model: Model, layout: Layout | None) -> MemoryTraits:
+    if model.has_recurrent_layers:
+        kind = "hybrid" if model.is_hybrid else "recurrent"
+    else:
+        kind = "window" if model.window else "full"
+    return MemoryTraits(
+        kind=kind,
+        window=model.window,
+        can_trim=not model.has_recurrent_layers,
+        can_restore=layout is not None,
+    )
