@@ -1,0 +1,1 @@
+"""Whether a model says the same alone, in a crowd, and after its cache was away."""
