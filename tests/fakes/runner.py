@@ -56,8 +56,8 @@ class FakeRunner:
     Its cache is as strict as a real one is careless: a batch that leaves a gap, builds on other
     tokens than its sequence's, or needs more cells than there are, is an AssertionError.
     `batches` is everything that was decoded. While `gate` is not set, decode waits for it.
-    `error` is raised by the next decode, `isolate_error` by the next isolate, `restore_error` by
-    the next restore, once.
+    `error` is raised by the next decode, `isolate_error` by the next isolate, once. `restored`
+    counts the states that were taken.
     """
 
     def __init__(
@@ -101,7 +101,8 @@ class FakeRunner:
         self.gate.set()
         self.error: Exception | None = None
         self.isolate_error: Exception | None = None
-        self.restore_error: Exception | None = None
+        self.restored = 0
+        self._restore_error: RestoreFailed | None = None
         self.num_resets = 0
         self.closed = False
         self._script = script
@@ -167,7 +168,7 @@ class FakeRunner:
 
     def restore(self, slot: int, state: bytes, num_tokens: int) -> None:
         assert not self._cells.get(slot), f"slot {slot} is not empty"
-        error, self.restore_error = self.restore_error, None
+        error, self._restore_error = self._restore_error, None
         if error is not None:
             raise error
         try:
@@ -177,7 +178,12 @@ class FakeRunner:
         if len(tokens) != num_tokens:
             raise RestoreFailed("short", f"{len(tokens)} of {num_tokens}")
         self._cells[slot] = [Cell(token) for token in tokens]
+        self.restored += 1
         assert self.used_cells <= self.num_cells, "the cache is overfull"
+
+    def fail_restore(self, reason: str) -> None:
+        """Have the next restore fail."""
+        self._restore_error = RestoreFailed(reason, "as the test wants it")
 
     def release(self, slot: int) -> None:
         assert 0 <= slot < self.num_slots

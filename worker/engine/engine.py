@@ -68,6 +68,10 @@ class Engine:
         self.max_sequence_tokens = min(total_cells, runner.info.context_length)
 
     @property
+    def runner(self) -> ModelRunner:
+        return self._runner
+
+    @property
     def has_work(self) -> bool:
         """Whether a step would bring anybody on."""
         if self._scheduler.running or self._keeper.has_arrivals:
@@ -103,10 +107,11 @@ class Engine:
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
         self._keeper.receive()
+        self._keeper.tidy()
         self._admit()
         for batch in self._schedule():
-            self._compute(batch)
-        self._keeper.tidy()
+            if batch.items[0].seq.home is not None:  # an error before it may have taken its cells
+                self._compute(batch)
         self._totals.steps += 1
         return self._settle()
 
@@ -124,7 +129,7 @@ class Engine:
         return self._keeper.has_chores
 
     def do_chore(self) -> None:
-        """Save one idle agent, while nobody waits for anything."""
+        """Save or move out one idle sequence, while nobody waits for anything."""
         self._keeper.do_chore()
 
     def keep_all(self) -> None:

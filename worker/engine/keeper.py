@@ -61,6 +61,8 @@ class CacheKeeper:
         self._clock = clock
         self._arrivals: deque[tuple[Sequence, Snapshot | None]] = deque()
         self._checked_at = 0.0
+        self._counted_changes = -1
+        self._has_too_many = False
         self.on_arrival: Callable[[], None] = lambda: None
         self.totals = CacheTotals()
 
@@ -181,13 +183,10 @@ class CacheKeeper:
 
     def tidy(self) -> None:
         """Move out one idle resident if there are too many, or save one that has waited long."""
-        residents = self._residents
-        if not residents.idle:
+        if not self._residents.idle:
             return
-        total = residents.ledger.total
-        crowded = residents.ledger.used > _HIGH * total
-        if crowded or residents.num_idle_blocks > max(1, _IDLE_SHARE * total):
-            self.evict(next(iter(residents.idle.values())))
+        if self._is_crowded:
+            self.evict(next(iter(self._residents.idle.values())))
             return
         now = self._clock()
         if now - self._checked_at >= 1.0:
@@ -196,11 +195,17 @@ class CacheKeeper:
 
     @property
     def has_chores(self) -> bool:
-        return self._has_disk and any(map(_is_dirty, self._residents.idle.values()))
+        idle = self._residents.idle
+        if not idle:
+            return False
+        return self._is_crowded or (self._has_disk and any(map(_is_dirty, idle.values())))
 
     def do_chore(self) -> None:
-        """Save one idle resident."""
-        self._save_dirty(before=float("inf"))
+        """As `tidy`, but at leisure: whoever is not saved has waited long enough."""
+        if self._is_crowded:
+            self.evict(next(iter(self._residents.idle.values())))
+        else:
+            self._save_dirty(before=float("inf"))
 
     def keep_all(self) -> None:
         """The worker is about to end: everything of use goes where it survives that."""
@@ -226,6 +231,20 @@ class CacheKeeper:
         if share >= 1.0:
             return "full"
         return "critical" if share >= _CRITICAL else "high" if share >= _HIGH else "ok"
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether an idle one has to go. Not every step counts who holds what."""
+        residents = self._residents
+        if not residents.idle:
+            return False
+        if residents.ledger.used > _HIGH * residents.ledger.total:
+            return True
+        if residents.num_changes != self._counted_changes:
+            self._counted_changes = residents.num_changes
+            limit = max(1, _IDLE_SHARE * residents.ledger.total)
+            self._has_too_many = residents.num_idle_blocks > limit
+        return self._has_too_many
 
     @property
     def _has_disk(self) -> bool:

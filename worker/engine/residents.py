@@ -69,6 +69,7 @@ class Residents:
         self.ledger = BlockLedger(num_cells // CELLS_PER_BLOCK)
         self.running: dict[int, Resident] = {}  # by slot
         self.idle: dict[int, Resident] = {}  # by slot, least recently used first
+        self.num_changes = 0  # of who is idle, and with how much
         self._free_slots = list(range(num_slots))
 
     @property
@@ -110,6 +111,7 @@ class Residents:
 
     def resume(self, one: Resident, tokens: list[int], length: int, cells: int) -> None:
         """Let an idle one run again from its first `length` on; room as for `open`."""
+        self.num_changes += 1
         del self.idle[one.slot]
         self.running[one.slot] = one
         self.cut(one, length)
@@ -138,6 +140,7 @@ class Residents:
 
     def rest(self, one: Resident, now: float) -> None:
         """Keep a running one, idle, with the blocks it needs and no more."""
+        self.num_changes += 1
         del self.running[one.slot]
         self.idle[one.slot] = one
         one.tokens = one.tokens[: one.length]
@@ -155,6 +158,7 @@ class Residents:
 
     def close(self, one: Resident) -> None:
         """Give back its slot and its blocks."""
+        self.num_changes += 1
         self.running.pop(one.slot, None)
         self.idle.pop(one.slot, None)
         self.ledger.drop(one.blocks)
