@@ -15,7 +15,6 @@ from benchmarks.session import Session
 from benchmarks.table import Table
 from pool_core.errors import LlorchError, UsageError
 
-
 _QUIET = 0.05  # the share of the processor that others may take while we measure
 
 

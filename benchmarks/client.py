@@ -68,15 +68,23 @@ def ask_all(port: int, scripts: Sequence[Sequence[Request]]) -> list[list[Answer
     """
     clients = [_Client(port, script) for script in scripts]
     with selectors.DefaultSelector() as selector:
-        for client in clients:
-            client.send_next(selector)
-        while selector.get_map():
-            ready = selector.select(_SILENCE_S)
-            if not ready:
-                raise BenchmarkError(f"the server on port {port} has been silent for too long")
-            for key, _ in ready:
-                key.data.receive(selector)
+        try:
+            for client in clients:
+                client.send_next(selector)
+            while selector.get_map():
+                _receive(selector, port)
+        finally:
+            for client in clients:
+                client.close()
     return [client.answers for client in clients]
+
+
+def _receive(selector: selectors.BaseSelector, port: int) -> None:
+    ready = selector.select(_SILENCE_S)
+    if not ready:
+        raise BenchmarkError(f"the server on port {port} has been silent for too long")
+    for key, _ in ready:
+        key.data.receive(selector)
 
 
 class _Client:
@@ -86,6 +94,7 @@ class _Client:
         self.answers: list[Answer] = []
         self._address = ("127.0.0.1", port)
         self._requests = deque(script)
+        self._socket: socket.socket | None = None
 
     def send_next(self, selector: selectors.BaseSelector) -> None:
         if not self._requests:
@@ -93,12 +102,13 @@ class _Client:
         self._request = self._requests.popleft()
         self._answer = Answer(sent=time.perf_counter())
         self.answers.append(self._answer)
-        self._socket = socket.create_connection(self._address)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.sendall(self._request.payload)
-        selector.register(self._socket, selectors.EVENT_READ, self)
+        self._socket = connection = socket.create_connection(self._address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(self._request.payload)
+        selector.register(connection, selectors.EVENT_READ, self)
 
     def receive(self, selector: selectors.BaseSelector) -> None:
+        assert self._socket is not None
         answer, request = self._answer, self._request
         chunk = self._socket.recv(_READ_SIZE)
         now = time.perf_counter()
@@ -111,7 +121,12 @@ class _Client:
         elif chunk:
             return
         selector.unregister(self._socket)
-        self._socket.close()
+        self.close()
         if not answer.done or not answer.first:
             raise BenchmarkError(f"an answer without its end: {bytes(answer.body[-600:])!r}")
         self.send_next(selector)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

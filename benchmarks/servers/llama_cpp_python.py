@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.client import Answer, Request, post
-from benchmarks.servers.llama_server import end, free_port, wait_for_200
-from benchmarks.servers.server import Ask, Outcome, events
+from benchmarks.servers.llama_server import end, wait_for_200
+from benchmarks.servers.server import Ask, Outcome, events, free_port
 
 
 class LlamaCppPython:
@@ -30,7 +30,11 @@ class LlamaCppPython:
         )
 
     def __enter__(self) -> Self:
-        wait_for_200(self.port, "/v1/models", self._process, self.name)
+        try:
+            wait_for_200(self.port, "/v1/models", self._process, self.name)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -39,6 +43,9 @@ class LlamaCppPython:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         end(self._process)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Self
 
 from benchmarks.client import Answer, Request, post
 from benchmarks.errors import BenchmarkError
-from benchmarks.servers.server import Ask, Outcome, events
+from benchmarks.servers.server import Ask, Outcome, events, free_port
 
 
 class LlamaServer:
@@ -32,7 +31,11 @@ class LlamaServer:
         )
 
     def __enter__(self) -> Self:
-        wait_for_200(self.port, "/health", self._process, self.name)
+        try:
+            wait_for_200(self.port, "/health", self._process, self.name)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -90,14 +93,8 @@ class LlamaServer:
         return time.perf_counter() - began
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def wait_for_200(port: int, path: str, process: subprocess.Popen[bytes], name: str) -> None:
-    """Raises BenchmarkError when the process ends first; then it is ended in any case."""
+    """Raises BenchmarkError when the process ends first."""
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:

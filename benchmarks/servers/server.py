@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Outcome:
 
 
 class Server(Protocol):
-    """A running server. Leaving the context ends its process and waits for it."""
+    """A running server. `close` ends its process and waits for it."""
 
     @property
     def name(self) -> str: ...
@@ -52,6 +53,7 @@ class Server(Protocol):
     def pid(self) -> int: ...
     def request(self, ask: Ask) -> Request: ...
     def outcome(self, answer: Answer) -> Outcome: ...
+    def close(self) -> None: ...
 
 
 def put(server: Server, ask: Ask) -> tuple[Answer, Outcome]:
@@ -79,7 +81,7 @@ def put_when_ready(server: Server, ask: Ask, *, every_s: float = 0.005) -> Answe
         try:
             return ask_all(server.port, script)[0][0]
         except (OSError, BenchmarkError) as error:
-            if not psutil.pid_exists(server.pid):
+            if not is_running(server.pid):
                 raise BenchmarkError(f"{server.name} did not start: {error}") from error
             time.sleep(every_s)
 
@@ -89,6 +91,20 @@ def events(answer: Answer) -> Iterator[dict[str, Any]]:
     for line in bytes(answer.body).splitlines():
         if line.startswith(b"data: {"):
             yield json.loads(line[6:])
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; one that has ended and waits to be noticed does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def private_bytes(pid: int) -> int:

@@ -6,20 +6,22 @@ import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from benchmarks.client import Answer, Request, post
-from benchmarks.servers.server import Ask, Outcome, events
+from benchmarks.servers.server import Ask, Outcome, events, free_port
 from tests.rigs.worker import WorkerProcess
 
 
 class Worker:
-    """A `llorch-worker` process with the options of its command line."""
+    """The process, started at once; entering the context waits until it takes requests."""
 
     name = "llorch"
 
     def __init__(self, model: Path, *options: str, python: tuple[str, ...] = ()) -> None:
-        self.process = WorkerProcess(*options, model=model, program=(*python, "-m", "worker"))
+        self.port = free_port()
+        self.process = WorkerProcess(
+            *(*options, "--port", str(self.port)), model=model, program=(*python, "-m", "worker")
+        )
 
     def __enter__(self) -> Self:
         try:
@@ -41,16 +43,11 @@ class Worker:
         self.process.__exit__(None, None, None)
 
     @property
-    def port(self) -> int:
-        return urlsplit(self.process.url).port or 0
-
-    @property
     def pid(self) -> int:
         return self.process.process.pid
 
     def request(self, ask: Ask) -> Request:
         body: dict[str, Any] = {
-            "job_id": "benchmark",
             "prompt": ask.prompt,
             "max_tokens": ask.tokens,
             "ignore_eos": True,
@@ -63,11 +60,16 @@ class Worker:
             body["agent"] = ask.agent
         if ask.logit_bias:
             body["logit_bias"] = {str(token): bias for token, bias in ask.logit_bias.items()}
-        payload = post("/execute", json.dumps(body).encode())
-        return Request(payload, first=b'"type":"token"', last=b'"type":"end"')
+        return execute(body)
 
     def outcome(self, answer: Answer) -> Outcome:
         metrics = next(event for event in events(answer) if event["type"] == "metrics")
         return Outcome(
             metrics["completion_tokens"], metrics["prompt_tokens"], metrics["cached_tokens"]
         )
+
+
+def execute(body: dict[str, Any]) -> Request:
+    """`POST /execute` with these fields."""
+    payload = post("/execute", json.dumps({"job_id": "benchmark", **body}).encode())
+    return Request(payload, first=b'"type":"token"', last=b'"type":"end"')
