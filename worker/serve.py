@@ -44,7 +44,18 @@ def serve(settings: WorkerSettings) -> WorkerExit:
     except CannotListen as error:
         return _failed(reports, str(error), error.exit)
     with listener:
-        return asyncio.run(Worker(settings, reports).run(listener))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(Worker(settings, reports).run(listener))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it runs, else asyncio's own: the same, at about half the cost of a token."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 class Worker:

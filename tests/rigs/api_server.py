@@ -16,7 +16,7 @@ from worker.api.service import LoadedModel, Service
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.listener import listen
-from worker.serve import HttpServer
+from worker.serve import HttpServer, new_event_loop
 from worker.settings import WorkerSettings
 
 
@@ -29,9 +29,13 @@ class ApiServer:
         self.runner = runner
 
     @property
-    def running(self) -> int:
+    def engine(self) -> AsyncEngine:
         assert self.service.model is not None
-        return self.service.model.engine.stats().running
+        return self.service.model.engine
+
+    @property
+    def running(self) -> int:
+        return self.engine.stats().running
 
 
 @contextmanager
@@ -65,7 +69,11 @@ def serve_api(
         await http.serve(sockets=[listener])
         await engine.stop(drain_s=0)
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), name="api-server")
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=new_event_loop) as loop:
+            loop.run(run())
+
+    thread = threading.Thread(target=serve, name="api-server")
     with listener:
         thread.start()
         is_up.wait()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
 from worker.api.errors import ApiError, openai_envelope
 from worker.api.generate import cut_off, failure
-from worker.api.sse import DONE, encode, json_logprob
-from worker.engine.events import Failed, Finished, FinishReason, Timings, TokenEvent
+from worker.api.json_text import json_logprob, to_json
+from worker.api.sse import DONE, encode
+from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, Timings, TokenEvent
 from worker.engine.stream import Generation
 
 Record = dict[str, Any]
@@ -33,6 +34,8 @@ class ChatAnswer:
         self._tail = {"model": model_id, "system_fingerprint": fingerprint}
         self._with_logprobs = with_logprobs
         self._with_usage = with_usage
+        place = uuid4().hex  # where a chunk's text goes; in no model's name
+        self._around_text = to_json(self._chunk({"content": place})).split(to_json(place))
 
     async def whole(self, generation: Generation) -> Record:
         """Raises ApiError when the generation fails or is cut off."""
@@ -55,48 +58,57 @@ class ChatAnswer:
     async def stream(self, generation: Generation) -> AsyncGenerator[bytes, None]:
         """Role first, then text as it comes, the reason in an empty last delta, [DONE]."""
         async with aclosing(generation):
-            yield self._chunk({"role": "assistant", "content": ""})
-            async for event in generation:
-                try:
-                    for chunk in self._chunks(event):
-                        yield chunk
-                except ApiError as error:
-                    yield encode(openai_envelope(error))
-                    return
-        yield DONE
+            yield encode(self._chunk({"role": "assistant", "content": ""}))
+            while events := await generation.next_events():
+                if frames := b"".join([self._frames(event) for event in events]):
+                    yield frames
 
-    def _chunks(self, event: TokenEvent | Finished | Failed) -> Iterator[bytes]:
-        match event:
-            case TokenEvent():
-                entries = _logprobs(event)
-                if event.text or entries:
-                    yield self._chunk({"content": event.text}, entries)
-            case Finished():
-                reason = _finish_reason(event)
-                if event.text:
-                    yield self._chunk({"content": event.text})
-                yield self._chunk({}, finish_reason=reason)
-                if self._with_usage:
-                    yield self._frame("chat.completion.chunk", [], _usage(event.timings))
-            case Failed():
-                raise failure(event)
+    def _frames(self, event: EngineEvent) -> bytes:
+        if isinstance(event, TokenEvent):
+            return self._token(event)
+        try:
+            return self._end(event) + DONE
+        except ApiError as error:
+            return encode(openai_envelope(error))
+
+    def _token(self, event: TokenEvent) -> bytes:
+        if event.logprob is None:
+            return self._text(event.text)
+        return encode(self._chunk({"content": event.text}, _logprobs(event)))
+
+    def _text(self, text: str) -> bytes:
+        if not text:
+            return b""
+        # Nearly all that is ever sent is of this form: only the text is encoded anew.
+        before, after = self._around_text
+        return b"data: %b%b%b\n\n" % (before, to_json(text), after)
+
+    def _end(self, event: Finished | Failed) -> bytes:
+        """Raises ApiError when there is no answer."""
+        if isinstance(event, Failed):
+            raise failure(event)
+        reason = _finish_reason(event)
+        end = self._text(event.text) + encode(self._chunk({}, finish_reason=reason))
+        if not self._with_usage:
+            return end
+        return end + encode(self._record("chat.completion.chunk", [], _usage(event.timings)))
 
     def _chunk(
         self, delta: Record, logprobs: list[Record] | None = None, finish_reason: str | None = None
-    ) -> bytes:
+    ) -> Record:
         choice = {
             "index": 0,
             "delta": delta,
             "logprobs": self._logprobs_block(logprobs) if logprobs else None,
             "finish_reason": finish_reason,
         }
-        return self._frame("chat.completion.chunk", [choice], None)
+        return self._record("chat.completion.chunk", [choice], None)
 
-    def _frame(self, kind: str, choices: list[Record], usage: Record | None) -> bytes:
+    def _record(self, kind: str, choices: list[Record], usage: Record | None) -> Record:
         record = self._head | {"object": kind} | self._tail | {"choices": choices}
         if self._with_usage:
             record["usage"] = usage
-        return encode(record)
+        return record
 
     def _completion(
         self, text: str, logprobs: list[Record], reason: str, timings: Timings

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from worker.api.sse import to_json
+from worker.api.json_text import to_json
 from worker.engine.params import InvalidParam
 from worker.log import request_id
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pool_core.spawn.report import WorkerStatus
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
-from worker.engine.runner import ModelInfo, Vocab
+from worker.engine.runner import MemoryTraits, ModelInfo, Vocab
 from worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Everything a request needs of the model. `loaded_at` is Unix seconds."""
+    """Everything a request needs of the model. `loaded_at` is Unix seconds; `disk_problem` says why
+    nothing is kept on disk although it was asked for."""
 
     id: str
     file_name: str
@@ -25,6 +26,8 @@ class LoadedModel:
     info: ModelInfo
     template: ChatTemplate
     loaded_at: int
+    memory: MemoryTraits = MemoryTraits()
+    disk_problem: str = ""
 
     def is_called(self, name: str) -> bool:
         return name in (self.id, self.file_name)

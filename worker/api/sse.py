@@ -1,9 +1,8 @@
-"""Server-sent events: encoding, pings, and a response that notices when its client leaves."""
+"""Server-sent events: encoding, and a response that pings and notices when its client leaves."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any, TypeVar
@@ -11,6 +10,8 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from worker.api.json_text import to_json
 
 log = logging.getLogger(__name__)
 
@@ -21,46 +22,9 @@ PING_EVERY_S = 15.0
 DONE = b"data: [DONE]\n\n"
 
 
-def to_json(value: Any) -> str:
-    """Compact JSON, readable in any language, that no client can mistake for two lines.
-
-    Some clients split a stream with str.splitlines, which also splits at NEL, LS and PS.
-    """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def json_logprob(value: float) -> float:
-    """JSON has no infinity; OpenAI's stand-in for "as good as impossible" is -9999."""
-    return max(value, -9999.0)
-
-
 def encode(value: Any) -> bytes:
     """One event without a name."""
-    return f"data: {to_json(value)}\n\n".encode()
-
-
-async def with_pings(
-    chunks: AsyncGenerator[bytes, None], every_s: float = PING_EVERY_S
-) -> AsyncGenerator[bytes, None]:
-    """The same chunks, and a comment whenever `every_s` seconds pass without one."""
-    upcoming: asyncio.Future[bytes] | None = None
-    try:
-        while True:
-            upcoming = upcoming or asyncio.ensure_future(anext(chunks))
-            if not (await asyncio.wait({upcoming}, timeout=every_s))[0]:
-                yield PING
-                continue
-            try:
-                chunk = upcoming.result()
-            except StopAsyncIteration:
-                return
-            upcoming = None
-            yield chunk
-    finally:
-        if upcoming is not None:
-            await _cancel(upcoming)
-        await chunks.aclose()
+    return b"data: %b\n\n" % to_json(value)
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -80,14 +44,23 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(Response):
-    """Sends what `chunks` yields; closes `chunks` when they end or the client goes away."""
+    """Sends what `chunks` yields, each piece one write of whole events; closes `chunks` when they
+    end or the client goes away.
+
+    A comment is sent whenever `ping_every_s` seconds pass without a chunk; None sends none. A
+    client that reads slowly is waited for, and `chunks` with it.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], *, ping_every_s: float | None = None
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._chunks = chunks
+        self._ping_every_s = ping_every_s
+        self._sent_at = 0.0
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,9 +79,28 @@ class EventStream(Response):
                 "headers": self.raw_headers,
             }
         )
-        async for chunk in self._chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        now = asyncio.get_running_loop().time
+        self._sent_at = now()
+        # One task for the whole stream: a token costs it no more than a look at the clock.
+        pings = [] if self._ping_every_s is None else [asyncio.ensure_future(self._ping(send))]
+        try:
+            async for chunk in self._chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                self._sent_at = now()
+        finally:
+            await _cancel(*pings)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _ping(self, send: Send) -> None:
+        assert self._ping_every_s is not None
+        now = asyncio.get_running_loop().time
+        while True:
+            left = self._sent_at + self._ping_every_s - now()
+            if left > 0:
+                await asyncio.sleep(left)
+                continue
+            await send({"type": "http.response.body", "body": PING, "more_body": True})
+            self._sent_at = now()
 
 
 async def _until_disconnected(receive: Receive) -> None:

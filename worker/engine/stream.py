@@ -10,16 +10,18 @@ from worker.engine.events import EngineEvent, Failed, Finished, TokenEvent
 
 
 class EventBuffer:
-    """Events that were published and not yet read. Lives in the event loop.
+    """Events that were published and not yet read. Lives in the event loop; has one reader.
 
     It is bounded: of a reader that stops reading the tokens are dropped and the generation is to
     be cancelled, and the reader finds a Failed where the gap is.
     """
 
+    __slots__ = ("_events", "_limit", "_reader", "has_overflown")
+
     def __init__(self, limit: int) -> None:
         self._events: deque[EngineEvent] = deque()
         self._limit = limit
-        self._ready = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
         self.has_overflown = False
 
     def put(self, event: EngineEvent) -> None:
@@ -30,17 +32,34 @@ class EventBuffer:
         elif self.has_overflown:
             event = Failed(event.request_id, "SLOW_READER", "the reader stopped reading")
         self._events.append(event)
-        self._ready.set()
+        # The reader runs when all that was published together is here.
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def get(self) -> EngineEvent:
-        while not self._events:
-            self._ready.clear()
-            await self._ready.wait()
+        if not self._events:
+            await self._arrival()
         return self._events.popleft()
+
+    async def take(self) -> list[EngineEvent]:
+        """Everything that is there; waits for at least one event."""
+        if not self._events:
+            await self._arrival()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    async def _arrival(self) -> None:
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
 
 
 class Generation:
-    """The events of one request, as an async iterator that ends after the terminal one.
+    """The events of one request, one by one as an async iterator or as they came, together; the
+    last one is terminal.
 
     Closing it, or losing it, before the end cancels the request.
     """
@@ -60,6 +79,14 @@ class Generation:
         event = await self._buffer.get()
         self._has_ended = isinstance(event, Finished | Failed)
         return event
+
+    async def next_events(self) -> list[EngineEvent]:
+        """All that has come since the last time, waiting if nothing has; none after the end."""
+        if self._has_ended:
+            return []
+        events = await self._buffer.take()
+        self._has_ended = not isinstance(events[-1], TokenEvent)
+        return events
 
     async def aclose(self) -> None:
         self._close()

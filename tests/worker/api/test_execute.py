@@ -266,7 +266,7 @@ def test_client_that_leaves_in_mid_stream_frees_its_slot() -> None:
         read_until(stream, b'"i":0')
         steps = len(server.runner.batches)
         stream.close()
-        eventually(lambda: server.runner.started_slots == [])
+        eventually(lambda: server.engine.stats().cancelled_total == 1)
         assert len(server.runner.batches) - steps < 1500
         assert call(server.url, "/execute", ASK | {"max_tokens": 1}).status == 200
         assert server.service.jobs.request_ids("j") == []
@@ -279,7 +279,7 @@ def test_client_that_leaves_before_the_first_token_frees_its_slot() -> None:
         read_until(stream, b"started")
         stream.close()
         server.runner.gate.set()
-        eventually(lambda: server.runner.started_slots == [])
+        eventually(lambda: server.engine.stats().cancelled_total == 1)
 
 
 def test_failure_of_the_model_is_one_error_event_and_the_worker_lives() -> None:

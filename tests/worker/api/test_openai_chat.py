@@ -279,10 +279,10 @@ def test_client_that_leaves_frees_its_slot(stream: bool) -> None:
         connection = open_stream(server.url, URL, CHAT | {"stream": stream})
         if stream:
             read_until(connection, b"assistant")
-        eventually(lambda: server.running == 1 or bool(server.runner.started_slots))
+        eventually(lambda: server.engine.step_seconds > 0)
         connection.close()
         server.runner.gate.set()
-        eventually(lambda: server.runner.started_slots == [])
+        eventually(lambda: server.engine.stats().cancelled_total == 1)
 
 
 def test_a_seed_makes_a_request_reproducible(server: ApiServer) -> None:

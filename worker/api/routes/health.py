@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import psutil
@@ -10,6 +12,8 @@ from fastapi import APIRouter
 
 from worker.api.deps import ServiceDep
 from worker.api.service import LoadedModel
+from worker.engine.stats import EngineStats
+from worker.settings import WorkerSettings
 
 router = APIRouter()
 
@@ -26,10 +30,11 @@ async def health(service: ServiceDep) -> dict[str, Any]:
         "pid": os.getpid(),
         "rss_bytes": psutil.Process().memory_info().rss,
     }
-    return facts | (_model_facts(service.model) if service.model else {})
+    model = service.model
+    return facts | (_model_facts(model, settings) if model else {})
 
 
-def _model_facts(model: LoadedModel) -> dict[str, Any]:
+def _model_facts(model: LoadedModel, settings: WorkerSettings) -> dict[str, Any]:
     info, vocab, stats = model.info, model.vocab, model.engine.stats()
     return {
         "device": info.device,
@@ -45,7 +50,51 @@ def _model_facts(model: LoadedModel) -> dict[str, Any]:
         "slots": stats.slots,
         "running": stats.running,
         "waiting": stats.waiting,
-        "cells_used": stats.cells_used,
-        "cells_total": stats.cells_total,
+        "cells_used": stats.cache.cells_used,
+        "cells_total": stats.cache.cells_total,
         "tokens_total": stats.tokens_total,
+        "step_s": round(model.engine.step_seconds, 3),
+        "kv_type": settings.kv_type,
+        "memory": asdict(model.memory),
+        "speculation": {
+            "on": settings.drafts and model.memory.can_trim,
+            "drafted": stats.drafted_total,
+            "accepted": stats.accepted_total,
+        },
+        "cache": _cache_facts(stats, model.disk_problem),
     }
+
+
+def _cache_facts(stats: EngineStats, disk_problem: str) -> dict[str, Any]:
+    """Hot is in the context, warm in RAM, cold on disk; what is warm may be cold too."""
+    cache, archive = stats.cache, stats.cache.archive
+    tiers = {
+        "hot": {"count": cache.idle, "agents": cache.idle_agents},
+        "warm": {"count": 0, "bytes": 0, "limit": 0},
+        "cold": {"count": 0, "bytes": 0, "limit": 0},
+    }
+    failures = Counter(cache.failures)
+    if archive is not None:
+        tiers["warm"] = _tier(archive.warm_count, archive.warm_bytes, archive.warm_limit)
+        tiers["cold"] = _tier(archive.cold_count, archive.cold_bytes, archive.cold_limit)
+        failures.update(archive.failures)
+    return {
+        "level": cache.level,
+        **tiers,
+        "prompt_tokens_total": stats.prompt_tokens_total,
+        "cached_tokens_total": stats.cached_tokens_total,
+        "restored_tokens_total": stats.restored_tokens_total,
+        "saves_total": cache.saves_total,
+        "restores_total": cache.restores_total,
+        "useless_restores_total": cache.useless_restores_total,
+        "evictions_total": cache.evictions_total,
+        "preemptions_total": cache.preemptions_total,
+        "resets_total": stats.resets_total,
+        "pending_writes": archive.pending_writes if archive else 0,
+        "failures": dict(failures),
+        "disk_problem": disk_problem,
+    }
+
+
+def _tier(count: int, size: int, limit: int) -> dict[str, int]:
+    return {"count": count, "bytes": size, "limit": limit}

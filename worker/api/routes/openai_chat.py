@@ -13,10 +13,11 @@ from worker.api.chat_answer import ChatAnswer
 from worker.api.deps import ModelDep
 from worker.api.errors import invalid
 from worker.api.generate import start_generation
+from worker.api.json_text import to_json
 from worker.api.routes.models import check_model
 from worker.api.schemas.openai_chat import ChatRequest
 from worker.api.service import LoadedModel
-from worker.api.sse import EventStream, to_json, while_connected, with_pings
+from worker.api.sse import PING_EVERY_S, EventStream, while_connected
 from worker.chat.template import TemplateFailed
 
 router = APIRouter()
@@ -41,7 +42,7 @@ async def chat_completions(request: Request, model: ModelDep) -> Response:
         with_usage=body.wants_usage,
     )
     if body.stream:
-        return EventStream(with_pings(answer.stream(generation)))
+        return EventStream(answer.stream(generation), ping_every_s=PING_EVERY_S)
     whole = await while_connected(request.receive, answer.whole(generation))
     return Response(to_json(whole), media_type="application/json")
 
