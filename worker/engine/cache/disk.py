@@ -1,0 +1,239 @@
+"""Snapshots on disk: a folder of checksummed files, a budget in bytes, least recently used out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from worker.engine.cache import disk_files
+from worker.engine.cache.file_format import BadFile, Head, encode_head, read_head, read_state
+from worker.engine.cache.fingerprint import Fingerprint
+from worker.engine.cache.snapshot import Snapshot, Tokens
+from worker.engine.cache.stats import Tally
+
+_MAX_BAD_FILES = 16
+_BAD_SHARE = 10  # files set aside may take one part in so many of the budget, beside it
+
+
+@dataclass(slots=True)
+class Entry:
+    """A file of the store. `used_ns` is its mtime, which is touched on use."""
+
+    key: str
+    agent: str | None
+    exact: bool
+    tokens: Tokens
+    num_bytes: int
+    used_ns: int
+    inode: int
+
+
+class DiskStore:
+    """The files of one fingerprint, in a folder of its own below `folder`.
+
+    Other workers may use the same folder: whatever another has added, replaced or removed is seen
+    at the next `refresh`. Only one thread may call the methods; none raises for what the disk does.
+    While a file is replaced, the old one and the new are both there: by so much the sum of sizes
+    may exceed `max_bytes`.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint, max_bytes: int) -> None:
+        self.folder = folder / fingerprint.digest[:32]
+        self.max_bytes = max_bytes
+        self.tally = Tally()
+        self.on_change: Callable[[str, Entry | None], None] = lambda key, entry: None
+        self._fingerprint = fingerprint
+        self._entries: dict[str, Entry] = {}  # by file name
+        self._refused: dict[str, int] = {}  # inodes of bad files that could not be set aside
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(entry.num_bytes for entry in self._entries.values())
+
+    def refresh(self) -> None:
+        """Compare with the folder, reading the heads of files that are new, the last used first."""
+        try:
+            self._refresh()
+        except OSError as error:
+            self.tally.disk_failed(disk_files.kind(error), self.folder, error)
+
+    def _refresh(self) -> None:
+        try:
+            found = disk_files.scan(self.folder)
+        except FileNotFoundError:
+            found = []
+        names = {name for name, _ in found}
+        for name in [name for name in self._entries if name not in names]:
+            self._forget(name)
+        for name, status in sorted(found, key=lambda item: item[1].st_mtime_ns, reverse=True):
+            entry = self._entries.get(name)
+            if entry is not None and entry.inode == status.st_ino:
+                entry.used_ns = status.st_mtime_ns
+            elif self._refused.get(name) != status.st_ino:
+                self._learn(name)
+
+    def read(self, key: str) -> Snapshot | None:
+        """The snapshot; None when it cannot be had, which is counted, logged and the file put away.
+
+        Its tokens are those of the file now: another worker may have replaced it.
+        """
+        name = _name(key)
+        with self._usable(name), self._open(name) as (file, status):
+            head = self._head(file, status, name)
+            state = read_state(file, head)
+            now = time.time_ns()
+            with suppress(OSError):
+                os.utime(self.folder / name, ns=(now, now))
+            self._remember(name, head, status.st_ino, now)
+            return Snapshot(head.key, head.tokens, state, head.agent, head.exact)
+        return None
+
+    def write(self, snapshot: Snapshot) -> bool:
+        """Store or replace, all of it or nothing. False when not, which is counted and logged."""
+        name = _name(snapshot.key)
+        path = self.folder / name
+        try:
+            head = encode_head(snapshot, self._fingerprint)
+            num_bytes = len(head) + len(snapshot.state)
+            if num_bytes > self.max_bytes:
+                raise ValueError(f"{num_bytes} bytes do not fit in {self.max_bytes}")
+            disk_files.make_folder(self.folder)
+            self._refresh()
+            self._make_room(num_bytes, keep=name)
+            now = time.time_ns()
+            inode = disk_files.write(path, head, snapshot.state, mtime_ns=now)
+        except ValueError as error:
+            self.tally.write_failed("too_large", path, error)
+            return False
+        except OSError as error:
+            self.tally.write_failed(disk_files.kind(error), path, error)
+            return False
+        self.tally.written()
+        self._refused.pop(name, None)
+        self._entries[name] = Entry(
+            snapshot.key,
+            snapshot.agent,
+            snapshot.exact,
+            snapshot.tokens,
+            num_bytes,
+            now,
+            inode,
+        )
+        self.on_change(snapshot.key, self._entries[name])
+        return True
+
+    def remove(self, key: str) -> None:
+        """Delete the file, if it is there."""
+        name = _name(key)
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            self._refuse(name)
+            self.tally.disk_failed(disk_files.kind(error), self.folder / name, error)
+        self._forget(name)
+
+    def set_aside(self, key: str, reason: str) -> None:
+        """Rename the file, if it is there, so that it is never read again but can be looked at."""
+        self._set_aside(_name(key), reason)
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        path = self.folder / name
+        safe = "".join(c if c.isalnum() else "_" for c in reason)[:32]
+        try:
+            path.rename(path.with_suffix(f".{safe}.bad"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._refuse(name)
+            self.tally.disk_failed(disk_files.kind(error), path, error)
+        else:
+            disk_files.bound_bad(self.folder, _MAX_BAD_FILES, self.max_bytes // _BAD_SHARE)
+        self._forget(name)
+
+    def _refuse(self, name: str) -> None:
+        with suppress(OSError):
+            self._refused[name] = (self.folder / name).lstat().st_ino
+
+    def _learn(self, name: str) -> None:
+        gone = suppress(FileNotFoundError)
+        with self._usable(name), gone, self._open(name) as (file, status):
+            self._remember(name, self._head(file, status, name), status.st_ino, status.st_mtime_ns)
+
+    def _head(self, file: FileIO, status: os.stat_result, name: str) -> Head:
+        head = read_head(file, status.st_size, self._fingerprint)
+        if _name(head.key) != name:
+            raise BadFile("header", "the name of the file is not that of its key")
+        return head
+
+    def _remember(self, name: str, head: Head, inode: int, used_ns: int) -> None:
+        known = self._entries.get(name)
+        if known is not None and known.inode == inode:
+            known.used_ns = used_ns
+            return
+        self._entries[name] = Entry(
+            head.key, head.agent, head.exact, head.tokens, head.num_bytes, used_ns, inode
+        )
+        self.on_change(head.key, self._entries[name])
+
+    def _forget(self, name: str) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self.on_change(entry.key, None)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[tuple[FileIO, os.stat_result]]:
+        """Never waits on a pipe somebody left there, nor follows a link."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        handle = os.open(self.folder / name, flags)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise BadFile("unreadable", "not a regular file")
+            yield FileIO(handle, "rb", closefd=False), status
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def _usable(self, name: str) -> Iterator[None]:
+        """Put away what turns out bad; forget what is gone."""
+        path = self.folder / name
+        try:
+            yield
+        except BadFile as error:
+            self.tally.read_failed(error.reason, path, error)
+            self._set_aside(name, error.reason)
+        except FileNotFoundError:
+            self.tally.read_failed("vanished", path, "another process removed it")
+            self._forget(name)
+        except OSError as error:
+            self.tally.read_failed("unreadable", path, error)
+            if disk_files.is_lasting(error):
+                self._set_aside(name, "unreadable")
+            else:
+                self._forget(name)
+        except MemoryError:
+            self.tally.read_failed("memory", path, "no memory for it")
+            self._forget(name)
+
+    def _make_room(self, num_bytes: int, *, keep: str) -> None:
+        """Delete the least recently used until so many bytes fit. Raises OSError."""
+        others = {name: entry for name, entry in self._entries.items() if name != keep}
+        total = sum(entry.num_bytes for entry in others.values())
+        for name, entry in sorted(others.items(), key=lambda item: item[1].used_ns):
+            if total + num_bytes <= self.max_bytes:
+                return
+            (self.folder / name).unlink(missing_ok=True)
+            total -= entry.num_bytes
+            self._forget(name)
+
+
+def _name(key: str) -> str:
+    """A key may hold anything; a file name may not."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32] + ".kv"

@@ -1,0 +1,127 @@
+"""What the store does with its folder: whole files or none, and nothing left lying about."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from pool_core.files import sync_folder
+
+_TEMPORARY = ".tmp"
+_CHUNK = 1 << 26
+_KINDS = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EFBIG: "disk_full",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EROFS: "read_only",
+    errno.EEXIST: "not_a_folder",
+    errno.ENOTDIR: "not_a_folder",
+}
+_LASTING = (errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+
+
+def kind(error: OSError) -> str:
+    """Why the disk refused, in a word to count by."""
+    return _KINDS.get(error.errno or 0, "io")
+
+
+def is_lasting(error: OSError) -> bool:
+    """Whether the file itself is to blame, and will be tomorrow."""
+    return error.errno in _LASTING
+
+
+def make_folder(folder: Path) -> None:
+    """Only its owner may look in: states hold what people wrote. Raises OSError."""
+    if not folder.is_dir():
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def scan(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """The store's files. What a crash left half written is removed. Raises OSError."""
+    found = []
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.name.endswith(".kv"):
+                with suppress(FileNotFoundError):
+                    found.append((item.name, item.stat(follow_symlinks=False)))
+            elif item.name.endswith(_TEMPORARY):
+                with suppress(OSError):
+                    _remove_if_abandoned(folder / item.name)
+    return found
+
+
+def write(path: Path, head: bytes, state: bytes, *, mtime_ns: int) -> int:
+    """Put the file in place in one step, durably, and return its inode. Raises OSError.
+
+    A crash leaves the old file or the new one, and maybe a temporary one that `scan` removes.
+    """
+    free = os.statvfs(path.parent)
+    if free.f_bavail * free.f_frsize < len(head) + len(state):
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+    handle, temporary = _create_temporary(path)
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            _write_all(file.fileno(), head)
+            _write_all(file.fileno(), state)
+            os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+            inode = os.fstat(file.fileno()).st_ino
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+    return inode
+
+
+def bound_bad(folder: Path, max_files: int, max_bytes: int) -> None:
+    """Delete the oldest of the files set aside beyond these bounds. The newest stays anyway."""
+    bad = []
+    for path in folder.glob("*.bad"):
+        with suppress(OSError):
+            status = path.lstat()
+            bad.append((status.st_ctime_ns, status.st_size, path))
+    num_files = num_bytes = 0
+    for _, size, path in sorted(bad, reverse=True):
+        if not num_files or (num_files < max_files and num_bytes + size <= max_bytes):
+            num_files += 1
+            num_bytes += size
+            continue
+        with suppress(OSError):
+            path.unlink()
+
+
+def _create_temporary(path: Path) -> tuple[int, Path]:
+    """Its writer holds a lock on it as long as it lives: so others know what is abandoned."""
+    while True:
+        temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{_TEMPORARY}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        handle = os.open(temporary, flags, 0o600)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # a scan came between the creation and the lock
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view[:_CHUNK]) :]
