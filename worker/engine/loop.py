@@ -18,6 +18,7 @@ from worker.engine.request import GenerateRequest
 from worker.engine.runner import ModelRunner
 from worker.engine.stats import EngineStats
 from worker.engine.stream import EventBuffer, Generation
+from worker.engine.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from worker.engine.cache.archive import Archive
@@ -112,7 +113,11 @@ class EngineLoop:
 
 
 class AsyncEngine:
-    """Generates for asyncio. Its methods belong to the event loop in which `start` was called."""
+    """Generates for asyncio. Its methods belong to the event loop in which `start` was called.
+
+    `on_stuck` is told, in another thread, of a step that neither ends nor can be interrupted: the
+    process is of no use any more.
+    """
 
     def __init__(
         self,
@@ -123,8 +128,13 @@ class AsyncEngine:
         max_waiting: int = 64,
         max_buffered_events: int = 4096,
         drafts: bool = True,
+        step_timeout_s: float = 300.0,
+        on_stuck: Callable[[str], None] = log.critical,
     ) -> None:
         engine = Engine(runner, archive=archive, max_running=max_running, drafts=drafts)
+        self._watchdog = Watchdog(
+            lambda: self.step_seconds, step_timeout_s, runner.interrupt, on_stuck
+        )
         self._archive = archive
         self.max_sequence_tokens = engine.max_sequence_tokens
         self.max_prompt_tokens = engine.max_sequence_tokens - 1
@@ -142,6 +152,7 @@ class AsyncEngine:
         self._is_accepting = True
         self._is_idle.set()
         self._thread.start()
+        self._watchdog.start()
 
     async def stop(self, drain_s: float = 10.0) -> None:
         """Refuse new requests, let those in flight end, cancel what has not after `drain_s`.
@@ -157,6 +168,7 @@ class AsyncEngine:
             await self._is_idle.wait()
         self._thread.post(_keep_all)
         await asyncio.to_thread(self._thread.stop)
+        await asyncio.to_thread(self._watchdog.stop)
         if self._archive is not None:
             await asyncio.to_thread(self._archive.flush, drain_s)
             await asyncio.to_thread(self._archive.close)

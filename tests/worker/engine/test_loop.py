@@ -25,7 +25,7 @@ def request(name: str, prompt: bytes = b"hello", max_tokens: int = 5) -> Generat
 
 
 @asynccontextmanager
-async def engine_on(runner: FakeRunner, **limits: int) -> AsyncIterator[AsyncEngine]:
+async def engine_on(runner: FakeRunner, **limits: Any) -> AsyncIterator[AsyncEngine]:
     engine = AsyncEngine(runner, drafts=False, **limits)
     engine.start()
     try:
@@ -248,3 +248,34 @@ def test_events_cross_to_the_event_loop_once_for_each_step() -> None:
 
 def engine_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "engine"]
+
+
+def test_a_step_that_does_not_end_is_interrupted_and_the_engine_goes_on() -> None:
+    async def test() -> None:
+        runner = FakeRunner(b"fine")
+        async with engine_on(runner, step_timeout_s=0.05) as engine:
+            runner.gate.clear()
+            (failed,) = await collect(engine.generate(request("a")))
+            assert isinstance(failed, Failed) and (failed.code, failed.retriable) == (
+                "ABORTED",
+                True,
+            )
+            assert text(await collect(engine.generate(request("b")))) == "fine"
+
+    run(test)
+
+
+def test_a_step_that_cannot_be_interrupted_is_reported() -> None:
+    async def test() -> None:
+        runner = FakeRunner(b"fine")
+        runner.interrupt = lambda: None  # type: ignore[method-assign]
+        reports: list[str] = []
+        async with engine_on(runner, step_timeout_s=0.05, on_stuck=reports.append) as engine:
+            runner.gate.clear()
+            generation = engine.generate(request("a"))
+            await until(lambda: bool(reports))
+            assert "cannot be stopped" in reports[0]
+            runner.gate.set()
+            assert text(await collect(generation)) == "fine"
+
+    run(test)
