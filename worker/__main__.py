@@ -1,4 +1,4 @@
-"""`llorch-worker`: serve a model, or lend this machine's devices to a worker elsewhere."""
+"""`llorch-worker`: serve a model, test one, or lend this machine's devices to another."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ def _run(args: list[str]) -> int:
         from worker.llama.rpc import main as serve_rpc
 
         return serve_rpc(args[1:])
+    if any(arg.split("=")[0] == "--self-test" for arg in args):
+        from worker.self_test.cli import main as self_test
+
+        return self_test(args)
     from worker.settings import parse_settings
 
     settings = parse_settings(args)

@@ -37,6 +37,7 @@ class WorkerExit(IntEnum):
     NOT_ON_DEVICE = 13
     PORT_TAKEN = 14
     CONTEXT_TOO_LARGE = 15
+    SELF_TEST_FAILED = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from pool_core.errors import LlorchError
 from worker.engine.errors import EngineStopped
 from worker.engine.loop import AsyncEngine
-from worker.engine.runner import Vocab
+from worker.engine.runner import MemoryTraits, Vocab
 from worker.self_test.compare import TOLERANCE
 from worker.self_test.judge import Answered, Expectation, judge
 from worker.self_test.prompts import LENGTHS, LONG, make_prompt
@@ -38,6 +38,7 @@ class SelfTest:
         self,
         engine: AsyncEngine,
         vocab: Vocab,
+        memory: MemoryTraits,
         *,
         tolerance: float = TOLERANCE,
         restart: Restart | None = None,
@@ -49,6 +50,7 @@ class SelfTest:
                 "give at least --ctx 1024",
             )
         self._engine = engine
+        self._memory = memory
         self._tolerance = tolerance
         self._restart = restart
 
@@ -99,12 +101,18 @@ class SelfTest:
         async with self._prefilling():
             await self._ask_together("with prefill", use_cache=False)
         await self._ask_together("warm", use_cache=True, expectation=Expectation.CACHED)
-        if self._engine.stats().cache.archive is not None:
+        if reason := self._why_no_restore():
+            for kind in KINDS:
+                self._tell(Check("restored", kind, Verdict.SKIPPED, detail=reason))
+        else:
             await self._restore()
-            return
-        for kind in KINDS:
-            reason = "nothing is kept outside the context"
-            self._tell(Check("restored", kind, Verdict.SKIPPED, detail=reason))
+
+    def _why_no_restore(self) -> str:
+        if self._engine.stats().cache.archive is None:
+            return "nothing is kept outside the context"
+        if not self._memory.can_restore:
+            return f"the states of a {self._memory.kind} memory cannot be checked, none is restored"
+        return ""
 
     async def _ask_alone(self) -> None:
         answered: list[Answered] = []

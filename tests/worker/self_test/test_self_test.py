@@ -24,7 +24,7 @@ def run(runner: HashingRunner, *, with_archive: bool = True) -> list[Report]:
         engine = AsyncEngine(runner, archive=archive)
         engine.start()
         try:
-            return [report async for report in SelfTest(engine, runner.vocab).run()]
+            return [report async for report in SelfTest(engine, runner.vocab, runner.memory).run()]
         finally:
             await engine.stop(0)
 
@@ -124,7 +124,7 @@ def test_an_engine_that_stops_ends_the_test() -> None:
         runner = HashingRunner()
         engine = AsyncEngine(runner)
         engine.start()
-        reports = SelfTest(engine, runner.vocab).run()
+        reports = SelfTest(engine, runner.vocab, runner.memory).run()
         await anext(reports)
         await engine.stop(0)
         with pytest.raises(EngineStopped):
@@ -139,7 +139,7 @@ def test_closing_it_cancels_what_is_under_way() -> None:
         runner = HashingRunner()
         engine = AsyncEngine(runner)
         engine.start()
-        async with aclosing(SelfTest(engine, runner.vocab).run()) as reports:
+        async with aclosing(SelfTest(engine, runner.vocab, runner.memory).run()) as reports:
             async for report in reports:
                 if isinstance(report, Check) and report.name == "alone":
                     break

@@ -1,0 +1,143 @@
+"""`llorch-worker --self-test MODEL.gguf`: load a model, test it, and leave."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pool_core.errors import LlorchError, UsageError
+from pool_core.spawn.report import WorkerExit
+from worker.engine.cache.archive import Archive
+from worker.engine.cache.disk import DiskStore
+from worker.engine.cache.fingerprint import Fingerprint
+from worker.engine.loop import AsyncEngine
+from worker.engine.runner import ModelRunner
+from worker.log import configure_logging
+from worker.self_test.compare import TOLERANCE
+from worker.self_test.result import End, Report, to_dict
+from worker.self_test.run import SelfTest
+from worker.self_test.table import Table
+from worker.settings import WorkerSettings, default_ram_cache, parse_settings
+
+OPTION = "--self-test"
+
+
+def main(argv: Sequence[str]) -> int:
+    """`argv` is the worker's command line with `--self-test MODEL.gguf` in the place of
+    `--model MODEL.gguf`. Raises UsageError."""
+    own, rest = _make_parser().parse_known_args(argv)
+    settings = parse_settings(["--model", own.model, *rest])
+    configure_logging(logging.WARNING)
+    try:
+        runner = _load(settings)
+    except LlorchError as error:
+        print(f"llorch-worker: error: {error}", file=sys.stderr)
+        return int(getattr(error, "exit", WorkerExit.FAILED))
+    show = _print_json if own.json else Table().show
+    try:
+        ok = asyncio.run(_test(runner, settings, own.tolerance, show))
+    except LlorchError as error:
+        print(f"llorch-worker: error: {error}", file=sys.stderr)
+        return WorkerExit.FAILED
+    finally:
+        runner.close()
+    return WorkerExit.OK if ok else WorkerExit.SELF_TEST_FAILED
+
+
+class _Engines:
+    """One engine after another on one runner; each finds on disk what the one before left."""
+
+    def __init__(self, runner: ModelRunner, settings: WorkerSettings, folder: Path) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._folder = folder
+        self._engine: AsyncEngine | None = None
+
+    async def start(self) -> AsyncEngine:
+        settings, info = self._settings, self._runner.info
+        fingerprint = Fingerprint(settings.model_sha256 or "", info.build, settings.kv_type)
+        ram = default_ram_cache() if settings.ram_cache is None else settings.ram_cache
+        disk = DiskStore(self._folder, fingerprint, settings.disk_cache)
+        self._engine = AsyncEngine(
+            self._runner,
+            archive=Archive(ram_bytes=ram, disk=disk),
+            max_running=settings.slots,
+            drafts=settings.drafts,
+        )
+        self._engine.start()
+        return self._engine
+
+    async def restart(self) -> AsyncEngine:
+        await self.stop()
+        self._runner.reset()
+        return await self.start()
+
+    async def stop(self) -> None:
+        if self._engine is not None:
+            await self._engine.stop()
+            self._engine = None
+
+
+async def _test(
+    runner: ModelRunner, settings: WorkerSettings, tolerance: float, show: Callable[[Report], None]
+) -> bool:
+    ok = False
+    with tempfile.TemporaryDirectory(prefix="self-test-", dir=settings.agents) as folder:
+        engines = _Engines(runner, settings, Path(folder))
+        try:
+            test = SelfTest(
+                await engines.start(),
+                runner.vocab,
+                runner.memory,
+                tolerance=tolerance,
+                restart=engines.restart,
+            )
+            async for report in test.run():
+                show(report)
+                ok = isinstance(report, End) and report.ok
+        finally:
+            await engines.stop()
+    return ok
+
+
+def _load(settings: WorkerSettings) -> ModelRunner:
+    # Importing llama.cpp takes a while, and may not be possible at all.
+    from worker.llama.options import LoadOptions
+    from worker.llama.runner import LlamaRunner
+
+    return LlamaRunner.load(
+        LoadOptions(
+            model_path=settings.model_path,
+            backend=settings.backend,
+            rpc=settings.rpc,
+            gpu=settings.gpu,
+            ctx=settings.ctx,
+            slots=settings.slots,
+            threads=settings.threads,
+            kv_type=settings.kv_type,
+        )
+    )
+
+
+def _print_json(report: Report) -> None:
+    print(json.dumps(to_dict(report), ensure_ascii=False), flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"usage: llorch-worker {OPTION} MODEL.gguf [--json] …")
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument(OPTION, dest="model", required=True)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    return parser
