@@ -199,7 +199,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http="auto",
                 ws="none",
                 lifespan="off",
                 log_config=None,
