@@ -1,8 +1,9 @@
 """How llama.cpp lays out a saved sequence, and whether some bytes are one.
 
-It checks little itself: it reserves cells for whatever count it finds, and asserts ends the
-process. So nothing reaches it that differs, in more than the numbers of the cells, from what this
-very context would have written. The layout is learnt from a state that the context did write.
+It checks little itself: it reserves cells for whatever count it finds, its asserts end the
+process, and numbers it takes as they are. So nothing reaches it that differs from what this very
+context would have written, but for which finite numbers the cells hold. The layout is learnt from
+a state that the context did write.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from numpy.typing import NDArray
 
 _MAGIC = 0xAF143CD8
 _U32 = struct.Struct("<I")
+_BLOCK_TYPE = struct.Struct("<i")
 _BLOCK = struct.Struct("<iQ")  # type, bytes of a cell
 _BLOCK_BY_COLUMN = struct.Struct("<iII")  # type, bytes of a value, values of a cell
+# Of each type of cell, how many half-precision numbers lie from one that scales to the next: f16,
+# q4_0 (a scale and 32 values of 4 bits), q8_0 (a scale and 32 of 8).
+_HALVES_APART = {1: 1, 2: 9, 8: 17}
 # Positions in two dimensions and the token, for models whose positions are not a number.
 _EXTENSION_BYTES = 12
 
@@ -99,7 +104,12 @@ class Layout:
             for header, size in _blocks(section, len(cells)):
                 if state[at : at + len(header)] != header:
                     raise LayoutError(f"another model's or another setting's, at byte {at}")
-                at += len(header) + size
+                at += len(header)
+                if at + size > len(state):
+                    raise LayoutError(f"cut off at byte {len(state)}")
+                if size:
+                    _check_values(state, at, size, header)
+                at += size
         if at != len(state):
             raise LayoutError(f"{len(state)} bytes instead of {at}")
 
@@ -161,6 +171,16 @@ def _check_cells(cells: NDArray[np.int32], expected: range, in_order: bool) -> N
     positions = cells[:, 0] if in_order else np.sort(cells[:, 0])
     if (positions != np.arange(expected.start, expected.stop)).any():
         raise LayoutError(f"positions other than {expected.start} to {expected.stop - 1}")
+
+
+def _check_values(state: bytes, at: int, size: int, header: bytes) -> None:
+    """A cell that holds what is not a finite number spoils other sequences' attention, though it
+    is masked there, and goes on doing so when it is free again."""
+    stride = _HALVES_APART[_BLOCK_TYPE.unpack_from(header)[0]]
+    halves = np.frombuffer(state, np.uint16, size // 2, at)[::stride]
+    # Halves whose exponent is all ones are the largest of either sign, seen as integers.
+    if int(halves.view(np.int16).max()) >= 0x7C00 or int(halves.max()) >= 0xFC00:
+        raise LayoutError(f"a value that is not a finite number, after byte {at}")
 
 
 def _headers(section: Section) -> Iterator[bytes]:

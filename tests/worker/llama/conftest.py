@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from worker.llama.runner import LlamaRunner
 REFERENCE = Path(__file__).parents[3] / "catalogs" / "reference"
 MODELS = ("ref-llama", "ref-qwen2", "ref-phi3", "ref-mistral", "ref-gpt-oss")
 ANSWERING = MODELS[:4]
+
+Open = Callable[..., LlamaRunner]
 
 
 def model_path(name: str) -> Path:
@@ -40,3 +43,18 @@ def llama(loaded: Callable[[str], LlamaRunner]) -> LlamaRunner:
 @pytest.fixture(scope="session")
 def qwen(loaded: Callable[[str], LlamaRunner]) -> LlamaRunner:
     return loaded("ref-qwen2")
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Loads a reference model for one test, with options of its own."""
+    runners: list[LlamaRunner] = []
+
+    def load(name: str = "ref-llama", **options: Any) -> LlamaRunner:
+        settings = {"ctx": 2048, "slots": 4, "threads": 1, **options}
+        runners.append(LlamaRunner.load(LoadOptions(model_path(name), **settings)))
+        return runners[-1]
+
+    yield load
+    for runner in runners:
+        runner.close()
