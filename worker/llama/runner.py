@@ -114,7 +114,7 @@ class LlamaRunner:
         if used:
             raise RestoreFailed("short", f"of {num_tokens} positions it has {held}")
         raise RestoreFailed(
-            "no_room" if "available cells" in lines.text else "refused", lines.reason
+            "no_room" if "cells in kv cache" in lines.text else "refused", lines.reason
         )
 
     def release(self, slot: int) -> None:
