@@ -30,6 +30,7 @@ _PRECEDENCE = (
     ExitCode.VERSION,
     ExitCode.FAILED,
     ExitCode.UNREACHABLE,
+    ExitCode.CHECK_FAILED,
 )
 
 
@@ -78,7 +79,7 @@ class Outcome:
 
 
 def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
-    """One exit code for all: 130 > 2 > 4 > 5 > 1 > 3 > 0."""
+    """One exit code for all: 130 > 2 > 4 > 5 > 1 > 3 > 6 > 0."""
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in _PRECEDENCE if code in codes), ExitCode.OK)
 

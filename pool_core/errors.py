@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     VERSION = 5
+    CHECK_FAILED = 6
     CELLS_FAILED = 100
     CANCELLED = 130
 

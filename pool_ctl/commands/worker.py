@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pool_core.errors import ExitCode
 from pool_core.events import Log
 from pool_core.spawn.record import WorkerSpec
 from pool_core.spawn.spawner import Spawner
@@ -26,7 +27,7 @@ app = QuickApp(help="Start, look at and stop workers.")
 GraceOption = Annotated[
     float | None,
     typer.Option(
-        "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [30]"
+        "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [40]"
     ),
 ]
 
@@ -203,6 +204,23 @@ def logs(
             typer.echo(plain(event.msg))
     if session.console.json_lines:
         session.console.result({"id": worker, "log": log, "lines": []})
+
+
+@app.command()
+def check(ctx: typer.Context, worker: WorkerArgument, json_lines: JsonOption = False) -> None:
+    """Have a worker test itself: does it answer the same alone, in a crowd, and from its cache?
+
+    The same prompts are asked alone, together, while others compute long prompts, and after their
+    cache went out of the context and came back. Reproducible requests must be equal to the last
+    bit, the others up to rounding. The worker goes on serving, slower. Exits 6 when they differ.
+    """
+    session = session_of(ctx)
+    from pool_core.spawn.check import check_worker
+
+    found = session.console.run(check_worker(_spawner(session).get(worker)))
+    session.show("worker check", found, ok=found["ok"])
+    if not found["ok"]:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
 def _spawner(session: Session) -> Spawner:

@@ -17,6 +17,7 @@ _STYLES = {
     "downloaded": "green",
     "local": "green",
     "shipped": "green",
+    "passed": "green",
     "starting": "yellow",
     "draining": "yellow",
     "partial": "yellow",
@@ -26,6 +27,7 @@ _STYLES = {
     "no": "dim",
     "-": "dim",
     "stopped": "dim",
+    "skipped": "dim",
 }
 
 

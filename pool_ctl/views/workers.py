@@ -8,8 +8,9 @@ from typing import Any
 from rich.text import Text
 
 from pool_core.units import human_bytes
+from pool_core.wording import plain
 from pool_ctl.views.cells import age, field, size, state
-from pool_ctl.views.table import Column, Row, TableView, TextView, View, facts
+from pool_ctl.views.table import Column, FittedTable, Row, TableView, TextView, View, facts
 
 
 def _status(row: Row) -> Text:
@@ -75,6 +76,39 @@ def _stopped_all(data: Row) -> Iterable[Any]:
         yield Text("no worker was there", style="dim")
 
 
+def _reused(row: Row) -> str:
+    return f"{row['cached_tokens']}/{row['prompt_tokens']}" if row["prompt_tokens"] else "-"
+
+
+def _delta(row: Row) -> str:
+    is_compared = row["max_delta"] is not None and row["verdict"] != "skipped"
+    return f"{row['max_delta']:.2g}" if is_compared else "-"
+
+
+_CHECKS = (
+    Column("CHECK", field("name")),
+    Column("KIND", field("kind")),
+    Column("RESULT", lambda row: state(row["verdict"])),
+    Column("REQUESTS", field("requests"), right=True, drop=3),
+    Column("TOKENS", field("tokens"), right=True, drop=2),
+    Column("MAX DELTA", _delta, right=True),
+    Column("REUSED", _reused, right=True, drop=1),
+)
+
+
+def _checked(data: Row) -> Iterable[Any]:
+    yield FittedTable(_CHECKS, data["checks"])
+    yield ""
+    for row in data["checks"]:
+        if row["detail"]:
+            yield Text(plain(f"{row['name']}, {row['kind']}: {row['detail']}"))
+    failed = sum(row["verdict"] == "failed" for row in data["checks"])
+    if failed:
+        yield Text(f"{failed} of {len(data['checks'])} checks failed", "red")
+    else:
+        yield Text(f"answers do not depend on company or cache ({data['seconds']:.1f} s)", "green")
+
+
 VIEWS: dict[str, View] = {
     "worker list": TableView(
         "workers",
@@ -95,5 +129,6 @@ VIEWS: dict[str, View] = {
     "worker show": TextView(_show),
     "worker stop": TextView(lambda data: [_stopped_line(data)]),
     "worker stop-all": TextView(_stopped_all),
+    "worker check": TextView(_checked),
     "worker logs": TextView(lambda data: map(Text, data["lines"])),
 }

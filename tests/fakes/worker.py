@@ -15,6 +15,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from pool_core.spawn.report import Reporter, WorkerExit, WorkerReport, WorkerStatus
 
@@ -26,6 +27,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fake-die", type=int, metavar="CODE", help="exit without a report")
     parser.add_argument("--fake-crash", action="store_true", help="SIGKILL itself while loading")
     parser.add_argument("--fake-hang", action="store_true", help="load for ever at 50 %")
+    parser.add_argument("--fake-differ", action="store_true", help="fail the self-test")
+    parser.add_argument("--fake-no-end", action="store_true", help="leave in mid-self-test")
     parser.add_argument("--fake-mute", action="store_true", help="never report anything")
     for name in ("model", "model-id", "backend", "rpc", "gpu", "worker-id", "kv-type"):
         parser.add_argument(f"--{name}")
@@ -50,6 +53,8 @@ def serve_rpc(args: argparse.Namespace) -> int:
 
 
 class Answer(BaseHTTPRequestHandler):
+    options: argparse.Namespace
+
     def do_GET(self) -> None:
         body = json.dumps({"status": "ready", "running": 1, "waiting": 0}).encode()
         self.send_response(200)
@@ -57,8 +62,47 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        """The self-test: two checks, the second of them as the options say."""
+        self.rfile.read(int(self.headers["content-length"]))
+        if self.path != "/self-test":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.end_headers()
+        for report in self_test(differ=self.options.fake_differ):
+            if report["type"] == "end" and self.options.fake_no_end:
+                return
+            self.wfile.write(b"data: " + json.dumps(report).encode() + b"\n\n: ping\n\n")
+
     def log_message(self, format: str, *args: object) -> None:
         print(format % args, flush=True)
+
+
+def self_test(*, differ: bool) -> list[dict[str, Any]]:
+    check = {
+        "type": "check",
+        "name": "alone",
+        "kind": "ordinary",
+        "verdict": "passed",
+        "requests": 4,
+        "tokens": 64,
+        "max_delta": 0.0,
+        "prompt_tokens": 1100,
+        "cached_tokens": 0,
+        "restored_tokens": 0,
+        "detail": "",
+    }
+    broken = {"verdict": "failed", "max_delta": 2.5, "detail": "prompt 2 of 24 tokens: token 3"}
+    together = check | {"name": "together"} | (broken if differ else {})
+    progress = [{"type": "progress", "done": done, "total": 2} for done in (1, 2)]
+    return [
+        progress[0],
+        check,
+        progress[1],
+        together,
+        {"type": "end", "ok": not differ, "seconds": 1.5},
+    ]
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -87,6 +131,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def _listen(args: argparse.Namespace, reporter: Reporter) -> int:
     try:
+        Answer.options = args
         server = ThreadingHTTPServer((args.host, args.port), Answer)
     except OSError:
         reason = f"port {args.port} is taken; choose another with --port"

@@ -140,3 +140,27 @@ def test_ages_and_contexts_are_short() -> None:
     assert age("2999-01-01T00:00:00+00:00") == "0s"
     assert age("2020-01-01T00:00:00+00:00").endswith("d")
     assert (tokens(32768), tokens(1500), tokens(None)) == ("32k", "1500", "-")
+
+
+def test_a_check_shows_what_differs_first_and_reads_well_at_80_columns() -> None:
+    row = {
+        "name": "restored from disk",
+        "kind": "reproducible",
+        "verdict": "passed",
+        "requests": 4,
+        "tokens": 64,
+        "max_delta": 0.0,
+        "prompt_tokens": 1082,
+        "cached_tokens": 1024,
+        "detail": "",
+    }
+    found = "prompt 2 of 24 tokens: token 3 is 97 'a' at -3.5, alone 98 'b' at -0.1, no near tie"
+    bad = row | {"kind": "ordinary", "verdict": "failed", "max_delta": 9999.0, "detail": found}
+    skipped = row | {"verdict": "skipped", "max_delta": None, "prompt_tokens": 0}
+    data = {"id": "w", "ok": False, "seconds": 2.0, "checks": [row, bad, skipped]}
+    lines = render(VIEWS["worker check"], data, 80)
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split()[-3:] == ["64", "0", "1024/1082"] and "failed" in lines[2]
+    assert f"restored from disk, ordinary: {found}" in " ".join(" ".join(lines).split())
+    assert lines[-1] == "1 of 3 checks failed"
+    assert "do not depend" in render(VIEWS["worker check"], data | {"checks": [row]}, 80)[-1]

@@ -158,6 +158,46 @@ def test_a_backend_this_machine_lacks_is_refused(ask: Ask) -> None:
     assert "only on macOS" in answer.error["msg"]
 
 
+def test_a_check_says_how_far_it_is_and_what_it_found(ask: Ask) -> None:
+    worker = ask("worker", "spawn", "cpu", "-m", "ref-llama").data["id"]
+    answer = ask("worker", "check", worker)
+    assert [line["done"] for line in answer.lines if line["t"] == "progress"] == [1, 2]
+    assert [line["state"] for line in answer.lines if line["t"] == "state"] == ["passed", "passed"]
+    assert answer.data["ok"] and answer.data["id"] == worker
+    assert [check["name"] for check in answer.data["checks"]] == ["alone", "together"]
+
+
+def test_a_check_that_finds_a_difference_has_an_exit_code_of_its_own(
+    ask: Ask, pool: FakePool, start: Start
+) -> None:
+    pool.use_as_runtime("--fake-differ")
+    worker = ask("worker", "spawn", "cpu", "-m", "ref-llama").data["id"]
+    answer = ask("worker", "check", worker)
+    assert answer.code == 6
+    assert answer.lines[-1]["t"] == "result" and not answer.lines[-1]["ok"]
+    command = start("worker", "check", worker)
+    out, _ = command.communicate(timeout=60)
+    assert command.returncode == 6
+    assert "together, ordinary: prompt 2 of 24 tokens: token 3" in out
+    assert "1 of 2 checks failed" in out
+
+
+def test_a_check_that_breaks_off_is_an_error(ask: Ask, pool: FakePool) -> None:
+    pool.use_as_runtime("--fake-no-end")
+    worker = ask("worker", "spawn", "cpu", "-m", "ref-llama").data["id"]
+    answer = ask("worker", "check", worker)
+    assert answer.code == 1 and answer.error["code"] == "E_CHECK"
+    assert f"llorch-pool worker logs {worker}" in answer.error["remedy"]
+
+
+def test_only_a_ready_worker_can_be_checked(ask: Ask, pool: FakePool) -> None:
+    data = ask("worker", "spawn", "cpu", "-m", "ref-llama").data
+    os.kill(data["pid"], signal.SIGKILL)
+    assert wait_gone(pool.spawner().get(data["id"]).file.process, 10)
+    answer = ask("worker", "check", data["id"])
+    assert answer.code == 2 and "is failed" in answer.error["msg"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupting_a_spawn_stops_the_worker(
     pool: FakePool, start: Start, ask: Ask, number: signal.Signals

@@ -8,7 +8,7 @@ from pool_core import __version__
 from worker.api.deps import require_token
 from worker.api.errors import install_error_handlers
 from worker.api.request_id import RequestId
-from worker.api.routes import execute, health, models, openai_chat
+from worker.api.routes import execute, health, models, openai_chat, self_test
 from worker.api.service import Service
 from worker.api.unread_body import UnreadBody
 
@@ -19,7 +19,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="llorch worker", version=__version__, openapi_url=None)
     app.state.service = service
     app.include_router(health.router)
-    for routes in (execute, openai_chat, models):
+    for routes in (execute, openai_chat, models, self_test):
         app.include_router(routes.router, dependencies=[Depends(require_token)])
     install_error_handlers(app)
     app.add_middleware(UnreadBody)

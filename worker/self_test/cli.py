@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -130,6 +131,13 @@ def _print_json(report: Report) -> None:
     print(json.dumps(to_dict(report), ensure_ascii=False), flush=True)
 
 
+def _nats(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of nats")
+    return value
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"usage: llorch-worker {OPTION} MODEL.gguf [--json] …")
@@ -139,5 +147,5 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument(OPTION, dest="model", required=True)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
+    parser.add_argument("--tolerance", type=_nats, default=TOLERANCE)
     return parser

@@ -8,19 +8,19 @@ from typing import TextIO
 from worker.self_test.result import Check, End, Progress, Report, Verdict
 
 _ROW = "{:<18}  {:<12}  {:<7}  {:>8}  {:>6}  {:>9}  {:>13}"
-_HEAD = _ROW.format("CHECK", "REQUESTS", "RESULT", "REQUESTS", "TOKENS", "MAX DELTA", "REUSED")
+_HEAD = _ROW.format("CHECK", "KIND", "RESULT", "REQUESTS", "TOKENS", "MAX DELTA", "REUSED")
 _CLEAR = "\r\x1b[K"
 
 
 class Table:
-    """Prints to `out`; how far it is goes to `live`, if that is a terminal."""
+    """Prints to stdout; how far it is goes to stderr, if that is a terminal."""
 
-    def __init__(self, out: TextIO = sys.stdout, live: TextIO = sys.stderr) -> None:
-        self._out = out
-        self._live = live if live.isatty() else None
+    def __init__(self) -> None:
+        self._out: TextIO = sys.stdout
+        self._live: TextIO | None = sys.stderr if sys.stderr.isatty() else None
         self._findings: list[str] = []
         self._num_checks = 0
-        print(_HEAD.replace("REQUESTS", "KIND    ", 1), file=out, flush=True)
+        print(_HEAD, file=self._out, flush=True)
 
     def show(self, report: Report) -> None:
         if self._live is not None:
