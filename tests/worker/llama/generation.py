@@ -55,11 +55,18 @@ def request(
     return GenerateRequest(name, tuple(prompt), SamplingParams(**params), reproducible)
 
 
+def new_engine(runner: ModelRunner) -> Engine:
+    """For a runner that another engine may have used, and left something in."""
+    for slot in range(runner.num_slots):
+        runner.release(slot)
+    return Engine(runner)
+
+
 def run(runner: ModelRunner, requests: Iterable[GenerateRequest]) -> dict[str, Answer]:
     """All of them at once, to the end, on a cache that is empty."""
     for slot in range(runner.num_slots):
         runner.release(slot)  # what the engine before this one kept
-    engine = Engine(runner)
+    engine = new_engine(runner)
     for one in requests:
         engine.add(one)
     events: list[EngineEvent] = []
