@@ -72,6 +72,7 @@ class Archive:
         if disk is not None:
             disk.on_change = self._on_disk_change
             self._io = IoThread("cache")
+            disk.on_pause = self._io.run_reads
             self._io.change(_SCAN, disk.refresh)
             self._io.flush(open_s)
 
@@ -124,10 +125,8 @@ class Archive:
 
     def reject(self, key: str, reason: str) -> None:
         """The key's snapshot did not restore: forget it, and set its file aside."""
-        with self._lock:
-            entry = self._cold.get(key)
-        where = self._disk.folder if self._disk is not None and entry is not None else "RAM"
-        self._tally.read_failed(reason, f"{key} in {where}", "it did not restore")
+        where = f"{key}, {self._disk.path(key)}" if self._disk is not None else key
+        self._tally.read_failed(reason, where, "it did not restore")
         self._doom(key, lambda disk: disk.set_aside(key, reason))
 
     def remove(self, key: str) -> None:

@@ -49,6 +49,7 @@ class DiskStore:
         self.max_bytes = max_bytes
         self.tally = Tally()
         self.on_change: Callable[[str, Entry | None], None] = lambda key, entry: None
+        self.on_pause: Callable[[], None] = lambda: None  # in a long write; may call `read`
         self._fingerprint = fingerprint
         self._entries: dict[str, Entry] = {}  # by file name
         self._refused: dict[str, int] = {}  # inodes of bad files that could not be set aside
@@ -56,6 +57,10 @@ class DiskStore:
     @property
     def num_bytes(self) -> int:
         return sum(entry.num_bytes for entry in self._entries.values())
+
+    def path(self, key: str) -> Path:
+        """Where the key's file is, if there is one."""
+        return self.folder / _name(key)
 
     def refresh(self) -> None:
         """Compare with the folder, reading the heads of files that are new, the last used first."""
@@ -108,7 +113,9 @@ class DiskStore:
             self._refresh()
             self._make_room(num_bytes, keep=name)
             now = time.time_ns()
-            inode = disk_files.write(path, head, snapshot.state, mtime_ns=now)
+            inode = disk_files.write(
+                path, head, snapshot.state, mtime_ns=now, on_pause=self.on_pause
+            )
         except ValueError as error:
             self.tally.write_failed("too_large", path, error)
             return False

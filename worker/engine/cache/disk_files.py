@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pool_core.files import sync_folder
 
 _TEMPORARY = ".tmp"
-_CHUNK = 1 << 26
+_CHUNK = 1 << 23
 _KINDS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",
@@ -57,10 +58,13 @@ def scan(folder: Path) -> list[tuple[str, os.stat_result]]:
     return found
 
 
-def write(path: Path, head: bytes, state: bytes, *, mtime_ns: int) -> int:
+def write(
+    path: Path, head: bytes, state: bytes, *, mtime_ns: int, on_pause: Callable[[], None]
+) -> int:
     """Put the file in place in one step, durably, and return its inode. Raises OSError.
 
     A crash leaves the old file or the new one, and maybe a temporary one that `scan` removes.
+    `on_pause` is called every few megabytes.
     """
     free = os.statvfs(path.parent)
     if free.f_bavail * free.f_frsize < len(head) + len(state):
@@ -68,8 +72,8 @@ def write(path: Path, head: bytes, state: bytes, *, mtime_ns: int) -> int:
     handle, temporary = _create_temporary(path)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
-            _write_all(file.fileno(), head)
-            _write_all(file.fileno(), state)
+            for data in (head, state):
+                _write_all(file.fileno(), data, on_pause)
             os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
             os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -121,7 +125,8 @@ def _remove_if_abandoned(path: Path) -> None:
         os.close(handle)
 
 
-def _write_all(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: bytes, on_pause: Callable[[], None]) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view[:_CHUNK]) :]
+        on_pause()

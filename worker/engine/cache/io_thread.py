@@ -71,12 +71,18 @@ class IoThread:
             self._changed.notify_all()
         self._thread.join(timeout_s)
 
+    def run_reads(self) -> None:
+        """For a long change to call now and then: somebody waits for the reads."""
+        while True:
+            with self._changed:
+                if not self._reads:
+                    return
+                job = self._reads.popleft()
+            _run_safely(job)
+
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            try:
-                job()
-            except Exception:
-                log.exception("cache: unforeseen")
+            _run_safely(job)
 
     def _next(self) -> Job | None:
         with self._changed:
@@ -89,3 +95,10 @@ class IoThread:
                 return None
             self._is_changing = True
             return self._changes.pop(next(iter(self._changes)))
+
+
+def _run_safely(job: Job) -> None:
+    try:
+        job()
+    except Exception:
+        log.exception("cache: unforeseen")
