@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from worker.engine.engine import Engine
@@ -205,7 +206,11 @@ class AsyncEngine:
         return await outcome
 
     def stats(self) -> EngineStats:
-        return self._thread.stats
+        """As of the last step; what is outside the context changes without one, and is read now."""
+        stats = self._thread.stats
+        if self._archive is None:
+            return stats
+        return replace(stats, cache=replace(stats.cache, archive=self._archive.stats()))
 
     @property
     def step_seconds(self) -> float:
