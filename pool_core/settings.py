@@ -36,7 +36,7 @@ class SpawnLimits:
 
     timeout_s: float = 600.0
     stall_s: float = 120.0
-    stop_grace_s: float = 30.0
+    stop_grace_s: float = 40.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from worker.api.service import LoadedModel, Service
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
+from worker.keeping import Keeping, ModelDigest, open_keeping
 from worker.listener import CannotListen, listen
 from worker.loading import load_in_thread
 from worker.log import configure_logging
@@ -85,25 +86,30 @@ class Worker:
 
     async def _live(self) -> WorkerExit:
         started = time.monotonic()
-        loading = asyncio.create_task(load_in_thread(self.load, self._on_progress))
+        loading = asyncio.create_task(load_in_thread(self._load_all, self._on_progress))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             self._leave_now(WorkerExit.OK)
         try:
-            runner = loading.result()
+            runner, keeping = loading.result()
         except LlorchError as error:
             return _failed(self._reports, str(error), getattr(error, "exit", WorkerExit.FAILED))
         except Exception as error:
             log.exception("loading the model failed")
             return _failed(self._reports, f"{type(error).__name__}: {error}", WorkerExit.FAILED)
         try:
-            engine = self._open(runner, time.monotonic() - started)
+            engine = self._open(runner, keeping, time.monotonic() - started)
             await stopping
             await self._drain(engine)
         finally:
             runner.close()
         return WorkerExit.OK
+
+    def _load_all(self, on_progress: Callable[[float], None]) -> tuple[ModelRunner, Keeping]:
+        digest = ModelDigest(self._settings)
+        runner = self.load(on_progress)
+        return runner, open_keeping(self._settings, runner.info, digest)
 
     def load(self, on_progress: Callable[[float], None]) -> ModelRunner:
         # Here, in the loading thread, because importing llama.cpp takes a while too.
@@ -128,17 +134,40 @@ class Worker:
             self._service.progress = share
             self._reports.send(WorkerStatus.STARTING, progress=round(share, 3))
 
-    def _open(self, runner: ModelRunner, load_seconds: float) -> AsyncEngine:
+    def _open(self, runner: ModelRunner, keeping: Keeping, load_seconds: float) -> AsyncEngine:
         """Take requests from here on, and say so."""
+        from worker.llama.grammar import GrammarCompiler
+
         info, vocab, settings = runner.info, runner.vocab, self._settings
-        engine = AsyncEngine(runner)
+        loop = asyncio.get_running_loop()
+
+        def on_stuck(reason: str) -> None:  # in another thread
+            loop.call_soon_threadsafe(self._on_stuck, reason)
+
+        engine = AsyncEngine(
+            runner,
+            archive=keeping.archive,
+            max_running=min(settings.slots, runner.num_slots),
+            drafts=settings.drafts,
+            step_timeout_s=settings.step_timeout_s,
+            on_stuck=on_stuck,
+        )
         engine.start()
         template = ChatTemplate(
             info.chat_template, bos_token=info.bos_token, eos_token=info.eos_token
         )
         name = settings.model_path.name
         model = LoadedModel(
-            settings.model_id, name, engine, vocab, info, template, int(time.time())
+            settings.model_id,
+            name,
+            engine,
+            vocab,
+            info,
+            template,
+            int(time.time()),
+            runner.memory,
+            keeping.disk_problem,
+            GrammarCompiler(vocab),
         )
         self._service.ready(model)
         self._reports.send(
@@ -183,6 +212,10 @@ class Worker:
         """Should the server ever end by itself, so does the worker."""
         if not serving.cancelled() and (error := serving.exception()):
             os._exit(_failed(self._reports, f"the HTTP server ended: {error}", WorkerExit.FAILED))
+
+    def _on_stuck(self, reason: str) -> None:
+        """A thread that computes for ever cannot be ended, only the process around it."""
+        os._exit(_failed(self._reports, reason, WorkerExit.FAILED))
 
     def _leave_now(self, code: int) -> None:
         """End the process under the feet of a thread that is inside llama.cpp and cannot be told

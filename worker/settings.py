@@ -22,7 +22,7 @@ KV_TYPES = ("f16", "q8_0", "q4_0")
 MAX_SLOTS = 256  # llama.cpp's own bound on sequences in one context
 MAX_CTX = 1 << 24
 DISK_CACHE_BYTES = 10 << 30
-STEP_TIMEOUT_S = 600.0  # a step of a few hundred tokens on the slowest machine that is any use
+STEP_TIMEOUT_S = 300.0  # a step of a few hundred tokens on the slowest machine that is any use
 _MAX_RAM_CACHE_BYTES = 2 << 30
 _RAM_CACHE_SHARE = 8  # one part in so many of the machine's memory
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ class WorkerSettings:
     `agents` is the folder where caches outlive this process, None for nowhere. `ram_cache` and
     `disk_cache` bound, in bytes, what is kept outside the context; `ram_cache` None is a share of
     the machine's memory. `model_sha256` None has the file read to know it. A step of the model
-    that takes longer than `step_timeout_s` is given up; 0 waits for ever.
+    that takes longer than `step_timeout_s` is interrupted.
     """
 
     model_path: Path
@@ -174,8 +174,8 @@ def _seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds') from None
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} s is no time to wait")
     return value
 
 
@@ -183,7 +183,9 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="llorch-worker",
         description="Serve one GGUF model on one backend over HTTP.",
-        epilog=f"A token for the HTTP APIs comes from the environment: {TOKEN_VARIABLE}.",
+        epilog=f"A token for the HTTP APIs comes from the environment: {TOKEN_VARIABLE}. "
+        "--self-test in the place of --model tests that model, prints what came of it (--json: as "
+        "JSON lines) and leaves.",
         allow_abbrev=False,
     )
     add = parser.add_argument

@@ -82,7 +82,7 @@ def test_every_option_arrives() -> None:
         ([*MODEL, "--disk-cache", "-1G"], "--disk-cache"),
         ([*MODEL, "--model-sha256", "abc"], "64 hexadecimal"),
         ([*MODEL, "--step-timeout", "inf"], "--step-timeout"),
-        ([*MODEL, "--step-timeout", "-1"], "--step-timeout"),
+        ([*MODEL, "--step-timeout", "0"], "--step-timeout"),
         ([*MODEL, "--backend", "rpc"], "--rpc HOST:PORT"),
         ([*MODEL, "--rpc", "127.0.0.1:5"], "go together"),
         ([*MODEL, "--backend", "rpc", "--rpc", "5"], "not HOST:PORT"),
