@@ -19,6 +19,7 @@ PACKAGES = ("pool_core", "pool_ctl", "llorch_ctl", "worker")
 
 DOORS = {
     "llama_cpp": ("worker/llama/",),
+    "llguidance": ("worker/llama/",),
     "paramiko": ("llorch_ctl/ssh/",),
     "huggingface_hub": ("pool_core/download/",),
     "fastapi": ("worker/api/",),
