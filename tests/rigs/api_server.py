@@ -16,6 +16,7 @@ from worker.api.service import LoadedModel, Service
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.listener import listen
+from worker.llama.grammar import GrammarCompiler
 from worker.serve import HttpServer, new_event_loop
 from worker.settings import WorkerSettings
 
@@ -45,6 +46,7 @@ def serve_api(
     token: str | None = None,
     status: WorkerStatus = WorkerStatus.READY,
     max_waiting: int = 64,
+    compiler: Any = ...,
     **settings: Any,
 ) -> Iterator[ApiServer]:
     """A server that is up; with status `starting` it has no model yet."""
@@ -61,7 +63,14 @@ def serve_api(
         if status is not WorkerStatus.STARTING:
             service.ready(
                 LoadedModel(
-                    "fake", "fake.gguf", engine, runner.vocab, runner.info, template, 1_700_000_000
+                    "fake",
+                    "fake.gguf",
+                    engine,
+                    runner.vocab,
+                    runner.info,
+                    template,
+                    1_700_000_000,
+                    compiler=GrammarCompiler(runner.vocab) if compiler is ... else compiler,
                 )
             )
         service.status = status

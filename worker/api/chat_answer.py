@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
+from worker.api.choices import read_choices
 from worker.api.errors import ApiError, openai_envelope
 from worker.api.generate import cut_off, failure
 from worker.api.json_text import json_logprob, to_json
@@ -25,7 +26,8 @@ _FINISH_REASONS = {
 
 
 class ChatAnswer:
-    """One answer being written. `with_logprobs` and `with_usage` are what the request asked for."""
+    """One answer being written, with one choice or several. `with_logprobs` and `with_usage` are
+    what the request asked for."""
 
     def __init__(
         self, model_id: str, fingerprint: str, *, with_logprobs: bool, with_usage: bool
@@ -34,70 +36,74 @@ class ChatAnswer:
         self._tail = {"model": model_id, "system_fingerprint": fingerprint}
         self._with_logprobs = with_logprobs
         self._with_usage = with_usage
-        place = uuid4().hex  # where a chunk's text goes; in no model's name
-        self._around_text = to_json(self._chunk({"content": place})).split(to_json(place))
+        self._around_text: dict[int, list[bytes]] = {}
 
-    async def whole(self, generation: Generation) -> Record:
-        """Raises ApiError when the generation fails or is cut off."""
-        parts: list[str] = []
-        logprobs: list[Record] = []
-        async with aclosing(generation):
-            async for event in generation:
-                match event:
-                    case TokenEvent():
-                        parts.append(event.text)
-                        logprobs += _logprobs(event)
-                    case Finished():
-                        reason = _finish_reason(event)
-                        text = "".join(parts) + event.text
-                        return self._completion(text, logprobs, reason, event.timings)
-                    case Failed():
-                        raise failure(event)
-        raise AssertionError("a generation ends in a terminal event")
+    async def whole(self, generations: Sequence[Generation]) -> Record:
+        """Raises ApiError when one of them fails or is cut off."""
+        drafts = [_Draft() for _ in generations]
+        async with aclosing(read_choices(generations)) as choices:
+            async for index, events in choices:
+                for event in events:
+                    drafts[index].add(event)
+        record = self._head | {"object": "chat.completion"} | self._tail
+        written = [self._choice(index, draft) for index, draft in enumerate(drafts)]
+        return record | {"choices": written, "usage": _usage([draft.timings for draft in drafts])}
 
-    async def stream(self, generation: Generation) -> AsyncGenerator[bytes, None]:
-        """Role first, then text as it comes, the reason in an empty last delta, [DONE]."""
-        async with aclosing(generation):
-            yield encode(self._chunk({"role": "assistant", "content": ""}))
-            while events := await generation.next_events():
-                if frames := b"".join([self._frames(event) for event in events]):
+    async def stream(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
+        """Roles first, then text as it comes, the reasons in empty last deltas, [DONE]."""
+        timings = [Timings() for _ in generations]
+        async with aclosing(read_choices(generations)) as choices:
+            for index in range(len(generations)):
+                yield encode(self._chunk(index, {"role": "assistant", "content": ""}))
+            async for index, events in choices:
+                try:
+                    frames = b"".join([self._frames(index, event) for event in events])
+                except ApiError as error:
+                    yield encode(openai_envelope(error))
+                    return
+                if isinstance(events[-1], Finished):
+                    timings[index] = events[-1].timings
+                if frames:
                     yield frames
+        usage = self._record("chat.completion.chunk", [], _usage(timings))
+        yield encode(usage) + DONE if self._with_usage else DONE
 
-    def _frames(self, event: EngineEvent) -> bytes:
-        if isinstance(event, TokenEvent):
-            return self._token(event)
-        try:
-            return self._end(event) + DONE
-        except ApiError as error:
-            return encode(openai_envelope(error))
+    def _frames(self, index: int, event: EngineEvent) -> bytes:
+        """Raises ApiError when there is no answer."""
+        match event:
+            case TokenEvent():
+                return self._token(index, event)
+            case Finished():
+                end = encode(self._chunk(index, {}, finish_reason=_finish_reason(event)))
+                return self._text(index, event.text) + end
+            case Failed():
+                raise failure(event)
 
-    def _token(self, event: TokenEvent) -> bytes:
+    def _token(self, index: int, event: TokenEvent) -> bytes:
         if event.logprob is None:
-            return self._text(event.text)
-        return encode(self._chunk({"content": event.text}, _logprobs(event)))
+            return self._text(index, event.text)
+        return encode(self._chunk(index, {"content": event.text}, _logprobs(event)))
 
-    def _text(self, text: str) -> bytes:
+    def _text(self, index: int, text: str) -> bytes:
         if not text:
             return b""
         # Nearly all that is ever sent is of this form: only the text is encoded anew.
-        before, after = self._around_text
-        return b"data: %b%b%b\n\n" % (before, to_json(text), after)
-
-    def _end(self, event: Finished | Failed) -> bytes:
-        """Raises ApiError when there is no answer."""
-        if isinstance(event, Failed):
-            raise failure(event)
-        reason = _finish_reason(event)
-        end = self._text(event.text) + encode(self._chunk({}, finish_reason=reason))
-        if not self._with_usage:
-            return end
-        return end + encode(self._record("chat.completion.chunk", [], _usage(event.timings)))
+        around = self._around_text.get(index)
+        if around is None:
+            place = uuid4().hex  # where the text goes; in no model's name
+            chunk = to_json(self._chunk(index, {"content": place}))
+            around = self._around_text[index] = chunk.split(to_json(place))
+        return b"data: %b%b%b\n\n" % (around[0], to_json(text), around[1])
 
     def _chunk(
-        self, delta: Record, logprobs: list[Record] | None = None, finish_reason: str | None = None
+        self,
+        index: int,
+        delta: Record,
+        logprobs: list[Record] | None = None,
+        finish_reason: str | None = None,
     ) -> Record:
         choice = {
-            "index": 0,
+            "index": index,
             "delta": delta,
             "logprobs": self._logprobs_block(logprobs) if logprobs else None,
             "finish_reason": finish_reason,
@@ -110,20 +116,39 @@ class ChatAnswer:
             record["usage"] = usage
         return record
 
-    def _completion(
-        self, text: str, logprobs: list[Record], reason: str, timings: Timings
-    ) -> Record:
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text, "refusal": None},
-            "logprobs": self._logprobs_block(logprobs) if self._with_logprobs else None,
-            "finish_reason": reason,
+    def _choice(self, index: int, draft: _Draft) -> Record:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": "".join(draft.parts), "refusal": None},
+            "logprobs": self._logprobs_block(draft.logprobs) if self._with_logprobs else None,
+            "finish_reason": draft.reason,
         }
-        record = self._head | {"object": "chat.completion"} | self._tail
-        return record | {"choices": [choice], "usage": _usage(timings)}
 
     def _logprobs_block(self, entries: list[Record]) -> Record:
         return {"content": entries, "refusal": None}
+
+
+class _Draft:
+    """What there is of a choice so far."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.logprobs: list[Record] = []
+        self.reason = ""
+        self.timings = Timings()
+
+    def add(self, event: EngineEvent) -> None:
+        """Raises ApiError when there is no answer."""
+        match event:
+            case TokenEvent():
+                self.parts.append(event.text)
+                self.logprobs += _logprobs(event)
+            case Finished():
+                self.parts.append(event.text)
+                self.reason = _finish_reason(event)
+                self.timings = event.timings
+            case Failed():
+                raise failure(event)
 
 
 def _finish_reason(event: Finished) -> str:
@@ -133,12 +158,15 @@ def _finish_reason(event: Finished) -> str:
     return _FINISH_REASONS[event.reason]
 
 
-def _usage(timings: Timings) -> Record:
+def _usage(timings: Sequence[Timings]) -> Record:
+    """Of all choices together. They have one prompt, which counts once."""
+    prompt_tokens = timings[0].prompt_tokens
+    completion_tokens = sum(one.completion_tokens for one in timings)
     return {
-        "prompt_tokens": timings.prompt_tokens,
-        "completion_tokens": timings.completion_tokens,
-        "total_tokens": timings.prompt_tokens + timings.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": timings.cached_tokens},
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": timings[0].cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": 0},
     }
 

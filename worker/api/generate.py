@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import uuid4
 
+from worker.api.choices import params_of
 from worker.api.errors import ApiError, invalid
 from worker.api.service import LoadedModel
 from worker.chat.prompt import encode_prompt
@@ -17,18 +18,71 @@ from worker.log import request_id
 
 
 async def start_generation(
-    model: LoadedModel, prompt: str, params: SamplingParams, *, reproducible: bool, field: str
+    model: LoadedModel,
+    prompt: str,
+    params: SamplingParams,
+    *,
+    reproducible: bool,
+    field: str,
+    agent: str | None = None,
+    use_cache: bool = True,
 ) -> Generation:
     """Tokenise and queue. `field` is what the prompt is called in the request.
 
     Raises ApiError: 400 when it does not fit, 429 when the queue is full, 503 when stopping.
     """
+    tokens = await read_prompt(model, prompt, field=field)
+    request = GenerateRequest(new_id(), tokens, params, reproducible, agent, use_cache)
+    return submit(model, request, field=field)
+
+
+async def start_choices(
+    model: LoadedModel,
+    prompt: str,
+    params: SamplingParams,
+    count: int,
+    *,
+    reproducible: bool,
+    field: str,
+    agent: str | None = None,
+    use_cache: bool = True,
+) -> list[Generation]:
+    """Several generations of one prompt, all or none; the engine computes it once.
+
+    Only the first is the agent's: what an agent asks runs one after the other.
+    """
+    tokens = await read_prompt(model, prompt, field=field)
+    generations: list[Generation] = []
+    try:
+        for index in range(count):
+            whose = agent if index == 0 else None
+            one = params_of(params, index)
+            request = GenerateRequest(new_id(), tokens, one, reproducible, whose, use_cache)
+            generations.append(submit(model, request, field=field))
+    except ApiError:
+        for generation in generations:
+            await generation.aclose()
+        raise
+    return generations
+
+
+async def read_prompt(model: LoadedModel, prompt: str, *, field: str) -> tuple[int, ...]:
+    """Raises ApiError 400 when nothing is left of it."""
     tokens = await asyncio.to_thread(encode_prompt, model.vocab, prompt)
     if not tokens:
         raise invalid(f"{field} holds nothing that the model can read", field)
-    name = f"{request_id.get()}-{uuid4().hex[:12]}"
+    return tokens
+
+
+def new_id() -> str:
+    """For the engine; begins with the HTTP request's."""
+    return f"{request_id.get()}-{uuid4().hex[:12]}"
+
+
+def submit(model: LoadedModel, request: GenerateRequest, *, field: str) -> Generation:
+    """Queue. Raises ApiError as start_generation does."""
     try:
-        return model.engine.generate(GenerateRequest(name, tokens, params, reproducible))
+        return model.engine.generate(request)
     except PromptTooLong as error:
         raise ApiError(
             400,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pool_core.spawn.report import WorkerStatus
 from worker.chat.template import ChatTemplate
+from worker.engine.constraint import ConstraintCompiler
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import MemoryTraits, ModelInfo, Vocab
 from worker.settings import WorkerSettings
@@ -17,7 +18,8 @@ from worker.settings import WorkerSettings
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """Everything a request needs of the model. `loaded_at` is Unix seconds; `disk_problem` says why
-    nothing is kept on disk although it was asked for."""
+    nothing is kept on disk although it was asked for. Without a `compiler` no answer can be made
+    to have a form."""
 
     id: str
     file_name: str
@@ -28,6 +30,7 @@ class LoadedModel:
     loaded_at: int
     memory: MemoryTraits = MemoryTraits()
     disk_problem: str = ""
+    compiler: ConstraintCompiler | None = None
 
     def is_called(self, name: str) -> bool:
         return name in (self.id, self.file_name)

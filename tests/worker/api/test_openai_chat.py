@@ -20,6 +20,10 @@ CHAT: dict[str, Any] = {
 STREAM = CHAT | {"stream": True}
 
 
+def schema_format(schema: Any, **extra: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema} | extra}
+
+
 def user(content: Any) -> dict[str, Any]:
     return CHAT | {"messages": [{"role": "user", "content": content}]}
 
@@ -189,15 +193,30 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"stop": ["a"] * 5}, "stop"),
-    ({"n": 2}, "n"),
+    ({"n": 0}, "n"),
+    ({"n": 17}, "n"),
     ({"n": True}, "n"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"tool_choice": "required"}, "tool_choice"),
-    ({"logit_bias": {"5": 1}}, "logit_bias"),
-    ({"response_format": {"type": "json_object"}}, "response_format.type"),
+    ({"logit_bias": {"x": 1}}, "logit_bias"),
+    ({"logit_bias": {"999": 1}}, "logit_bias"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": schema_format({"type": "wizard"})}, "response_format.json_schema.schema"),
+    (
+        {"response_format": schema_format({"uniqueItems": True, "type": "array"}, strict=True)},
+        "response_format.json_schema.schema",
+    ),
+    ({"response_format": {"type": "json_object"}, "grammar": 'root ::= "x"'}, "grammar"),
+    ({"response_format": {"type": "json_object"}, "ignore_eos": True}, "ignore_eos"),
+    ({"grammar": "root ::= ("}, "grammar"),
+    ({"session_id": 5}, "session_id"),
+    ({"cache_prompt": "yes"}, "cache_prompt"),
+    ({"mirostat": 3}, "mirostat"),
+    ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers"),
     ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
     ({"frobnicate": 1}, "frobnicate"),
 ]
@@ -225,6 +244,8 @@ def test_fields_that_change_nothing_are_accepted(server: ApiServer) -> None:
         "tool_choice": "auto",
         "functions": None,
         "logit_bias": {},
+        "grammar": None,
+        "typical_p": None,
         "response_format": {"type": "text"},
         "n": 1,
         "stop": None,

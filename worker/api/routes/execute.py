@@ -8,10 +8,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from worker.api.agent import read_agent
 from worker.api.body import read_body
 from worker.api.deps import LoadedModelDep, ModelDep, ServiceDep
 from worker.api.generate import start_generation
 from worker.api.json_text import json_logprob, to_json
+from worker.api.sampling import ready_params
 from worker.api.schemas.execute import CancelRequest, ExecuteRequest
 from worker.api.service import Jobs
 from worker.api.sse import EventStream, encode
@@ -26,8 +28,15 @@ Record = dict[str, Any]
 @router.post("/execute")
 async def execute(request: Request, service: ServiceDep, model: ModelDep) -> EventStream:
     body = await read_body(request, ExecuteRequest)
+    params = await ready_params(model, body.sampling(), body.form())
     generation = await start_generation(
-        model, body.prompt, body.sampling(), reproducible=body.reproducible, field="prompt"
+        model,
+        body.prompt,
+        params,
+        reproducible=body.reproducible,
+        field="prompt",
+        agent=read_agent(request, body.agent, "agent"),
+        use_cache=body.cache_prompt,
     )
     return EventStream(_stream(body, generation, service.jobs))
 

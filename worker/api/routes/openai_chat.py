@@ -8,13 +8,15 @@ from datetime import datetime
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from worker.api.agent import read_agent
 from worker.api.body import read_body
 from worker.api.chat_answer import ChatAnswer
 from worker.api.deps import ModelDep
 from worker.api.errors import invalid
-from worker.api.generate import start_generation
+from worker.api.generate import start_choices
 from worker.api.json_text import to_json
 from worker.api.routes.models import check_model
+from worker.api.sampling import ready_params
 from worker.api.schemas.openai_chat import ChatRequest
 from worker.api.service import LoadedModel
 from worker.api.sse import PING_EVERY_S, EventStream, while_connected
@@ -28,12 +30,15 @@ async def chat_completions(request: Request, model: ModelDep) -> Response:
     body = await read_body(request, ChatRequest)
     check_model(model, body.model)
     params = body.sampling(default_max_tokens(model.engine.max_sequence_tokens))
-    generation = await start_generation(
+    generations = await start_choices(
         model,
         await _render(model, body),
-        params,
+        await ready_params(model, params, body.form()),
+        body.num_choices,
         reproducible=body.is_reproducible,
         field="messages",
+        agent=read_agent(request, body.session_id, "session_id"),
+        use_cache=body.uses_cache,
     )
     answer = ChatAnswer(
         model.id,
@@ -42,8 +47,8 @@ async def chat_completions(request: Request, model: ModelDep) -> Response:
         with_usage=body.wants_usage,
     )
     if body.stream:
-        return EventStream(answer.stream(generation), ping_every_s=PING_EVERY_S)
-    whole = await while_connected(request.receive, answer.whole(generation))
+        return EventStream(answer.stream(generations), ping_every_s=PING_EVERY_S)
+    whole = await while_connected(request.receive, answer.whole(generations))
     return Response(to_json(whole), media_type="application/json")
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from worker.api.body import Body
 from worker.api.schemas.fields import StopStrings
+from worker.api.schemas.form import grammar_form, only_form
+from worker.api.schemas.sampling import SamplerFields
+from worker.engine.constraint import ConstraintKind, ConstraintSpec
 from worker.engine.params import SamplingParams
 
 JobId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class ExecuteRequest(Body):
+class ExecuteRequest(SamplerFields):
     """A raw prompt and how to continue it. Ranges of the sampling fields: SamplingParams."""
 
     job_id: JobId
@@ -28,8 +32,13 @@ class ExecuteRequest(Body):
     stop: StopStrings = []
     logprobs: int | None = None
     ignore_eos: bool = False
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
+    regex: str | None = None
     metrics: bool = False
     reproducible: bool = True
+    agent: str | None = None
+    cache_prompt: bool = True
 
     def sampling(self) -> SamplingParams:
         """Raises InvalidParam."""
@@ -44,7 +53,18 @@ class ExecuteRequest(Body):
             stop=tuple(self.stop),
             logprobs=self.logprobs,
             ignore_eos=self.ignore_eos,
+            **self.sampler_options(),
         )
+
+    def form(self) -> ConstraintSpec | None:
+        """What the answer must look like. Raises InvalidParam."""
+        forms = [grammar_form(self.grammar)]
+        if self.json_schema is not None:
+            schema = json.dumps(self.json_schema)
+            forms.append(ConstraintSpec(ConstraintKind.JSON_SCHEMA, schema, "json_schema"))
+        if self.regex is not None:
+            forms.append(ConstraintSpec(ConstraintKind.REGEX, self.regex, "regex"))
+        return only_form(forms)
 
 
 class CancelRequest(Body):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 
 def _listed(value: Any) -> Any:
@@ -19,3 +20,31 @@ def _listed(value: Any) -> Any:
 
 StopStrings = Annotated[list[str], BeforeValidator(_listed)]
 """One stop string or several; how many and how long is the engine's to say."""
+
+
+def _biases(value: Any) -> tuple[tuple[int, float], ...]:
+    if value is None:
+        return ()
+    pairs = list(value.items()) if isinstance(value, dict) else value
+    if not isinstance(pairs, list):
+        raise ValueError("must be an object of token ids, or a list of [id, bias]")
+    return tuple(_bias(pair) for pair in pairs)
+
+
+def _bias(pair: Any) -> tuple[int, float]:
+    if not (isinstance(pair, list | tuple) and len(pair) == 2):
+        raise ValueError("must hold pairs of a token id and a bias")
+    token, bias = pair
+    if isinstance(token, str) and token.isascii() and token.isdecimal() and len(token) < 10:
+        token = int(token)
+    if not isinstance(token, int) or isinstance(token, bool):
+        raise ValueError("names tokens by their ids only")
+    if bias is False:
+        return token, -math.inf
+    if not isinstance(bias, int | float) or isinstance(bias, bool):
+        raise ValueError("must give each token a number, or false to ban it")
+    return token, float(bias)
+
+
+LogitBias = Annotated[tuple[tuple[int, float], ...], PlainValidator(_biases)]
+"""OpenAI's {"id": bias}, or llama-server's [[id, bias], …] with false for a ban."""

@@ -8,8 +8,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from worker.api.body import Body
 from worker.api.schemas.fields import StopStrings
+from worker.api.schemas.form import ResponseFormat, grammar_form, only_form
+from worker.api.schemas.sampling import SamplerFields
 from worker.chat.messages import ChatMessage
+from worker.engine.constraint import ConstraintSpec
 from worker.engine.params import InvalidParam, SamplingParams
+
+MAX_CHOICES = 16
 
 
 def _flatten(value: Any) -> Any:
@@ -77,11 +82,7 @@ class StreamOptions(Body):
     include_obfuscation: bool = False
 
 
-class TextFormat(Body):
-    type: Literal["text"]
-
-
-class ChatRequest(Body):
+class ChatRequest(SamplerFields):
     """OpenAI's request plus the extensions that clients of local servers send."""
 
     model: str = Field(min_length=1)
@@ -90,31 +91,30 @@ class ChatRequest(Body):
     max_completion_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
-    n: int | None = Field(None, ge=1, le=1)
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES)
     stop: StopStrings = []
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    response_format: TextFormat | None = None
+    response_format: ResponseFormat | None = None
 
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
     repeat_penalty: float | None = None
     ignore_eos: bool = False
+    grammar: str | None = None
     reproducible: bool | None = None
+    session_id: str | None = None
+    cache_prompt: bool | None = None
     chat_template_kwargs: dict[str, Any] = {}
     reasoning_effort: str | None = None
 
     tools: Unsupported = None
     functions: Unsupported = None
     function_call: Unsupported = None
-    logit_bias: Unsupported = None
-    grammar: Unsupported = None
     audio: Unsupported = None
     web_search_options: Unsupported = None
 
@@ -127,7 +127,6 @@ class ChatRequest(Body):
     service_tier: Harmless = None
     safety_identifier: Harmless = None
     prompt_cache_key: Harmless = None
-    cache_prompt: Harmless = None
     prediction: Harmless = None
     verbosity: Harmless = None
 
@@ -150,11 +149,10 @@ class ChatRequest(Body):
                 repetition_penalty=_first(
                     self.repeat_penalty, self.repetition_penalty, default=1.0
                 ),
-                presence_penalty=_first(self.presence_penalty, default=0.0),
-                frequency_penalty=_first(self.frequency_penalty, default=0.0),
                 stop=tuple(self.stop),
                 logprobs=_first(self.top_logprobs, default=0) if self.logprobs else None,
                 ignore_eos=self.ignore_eos,
+                **self.sampler_options(),
             )
         except InvalidParam as error:
             raise InvalidParam(self._spelling(error.field), error.reason) from None
@@ -163,6 +161,19 @@ class ChatRequest(Body):
         """What the client called one of our sampling parameters."""
         names = (field, *_OTHER_SPELLINGS.get(field, ()))
         return next((name for name in reversed(names) if name in self.model_fields_set), field)
+
+    def form(self) -> ConstraintSpec | None:
+        """What the answer must look like. Raises InvalidParam."""
+        wanted = None if self.response_format is None else self.response_format.form()
+        return only_form([wanted, grammar_form(self.grammar)])
+
+    @property
+    def num_choices(self) -> int:
+        return _first(self.n, default=1)
+
+    @property
+    def uses_cache(self) -> bool:
+        return self.cache_prompt is not False
 
     @property
     def is_reproducible(self) -> bool:
