@@ -24,9 +24,12 @@ class CheckBroken(LlorchError):
     code = "E_CHECK"
 
 
-def check_worker(record: WorkerRecord) -> Generator[Event, None, dict[str, Any]]:
+def check_worker(
+    record: WorkerRecord, tolerance: float | None = None
+) -> Generator[Event, None, dict[str, Any]]:
     """Run the self-test of a ready worker; what it found, with `ok`.
 
+    `tolerance` is how far ordinary requests may be apart, in nats; None leaves it to the worker.
     Closing the generator ends the test. Raises UsageError and CheckBroken.
     """
     if record.status is not WorkerStatus.READY:
@@ -35,7 +38,7 @@ def check_worker(record: WorkerRecord) -> Generator[Event, None, dict[str, Any]]
             "see: llorch-pool worker list",
         )
     checks: list[dict[str, Any]] = []
-    for report in _reports(record):
+    for report in _reports(record, {} if tolerance is None else {"tolerance": tolerance}):
         match report.get("type"):
             case "progress":
                 done, total = float(report.get("done", 0)), float(report.get("total", 0))
@@ -52,7 +55,7 @@ def check_worker(record: WorkerRecord) -> Generator[Event, None, dict[str, Any]]
     raise _gone(record, "the answer broke off")
 
 
-def _reports(record: WorkerRecord) -> Iterator[dict[str, Any]]:
+def _reports(record: WorkerRecord, body: dict[str, float]) -> Iterator[dict[str, Any]]:
     headers = {"content-type": "application/json"}
     if record.file.token:
         headers["authorization"] = f"Bearer {record.file.token}"
@@ -60,7 +63,7 @@ def _reports(record: WorkerRecord) -> Iterator[dict[str, Any]]:
     connection = http.client.HTTPConnection(report.host, report.port, timeout=_SILENCE_S)
     with closing(connection):
         try:
-            connection.request("POST", "/self-test", b"{}", headers)
+            connection.request("POST", "/self-test", json.dumps(body).encode(), headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise CheckBroken(f"{record.id}: {_reason(response)}")

@@ -207,8 +207,21 @@ def logs(
 
 
 @app.command()
-def check(ctx: typer.Context, worker: WorkerArgument, json_lines: JsonOption = False) -> None:
-    """Have a worker test itself: does it answer the same alone, in a crowd, and from its cache?
+def check(
+    ctx: typer.Context,
+    worker: WorkerArgument,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="NATS",
+            help="How far log-probabilities of ordinary requests may be apart. [0.5]",
+        ),
+    ] = None,
+    json_lines: JsonOption = False,
+) -> None:
+    """Have a worker test itself: are its answers the same alone, in a crowd and from its cache?
 
     The same prompts are asked alone, together, while others compute long prompts, and after their
     cache went out of the context and came back. Reproducible requests must be equal to the last
@@ -217,7 +230,7 @@ def check(ctx: typer.Context, worker: WorkerArgument, json_lines: JsonOption = F
     session = session_of(ctx)
     from pool_core.spawn.check import check_worker
 
-    found = session.console.run(check_worker(_spawner(session).get(worker)))
+    found = session.console.run(check_worker(_spawner(session).get(worker), tolerance))
     session.show("worker check", found, ok=found["ok"])
     if not found["ok"]:
         raise typer.Exit(ExitCode.CHECK_FAILED)

@@ -9,9 +9,9 @@ from worker.engine.events import TopLogprob
 from worker.self_test.trace import Step, Trace
 
 # In nats. Cells of f16 in another order, and kernels chosen by the number of rows, move the
-# log-probabilities of healthy models by up to 0.2; a batch that mixes up its sequences, or a cache
-# with tokens missing, moves them by whole nats.
-TOLERANCE = 0.3
+# log-probabilities of healthy models by up to 0.2, most where experts are chosen; a batch that
+# mixes up its sequences, or a cache with tokens missing, moves them by whole nats.
+TOLERANCE = 0.5
 # What is less likely than that in both is not compared: the tail is all rounding.
 _LEAST_LOGPROB = -7.0
 

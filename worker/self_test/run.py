@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 from pool_core.errors import LlorchError
@@ -24,7 +25,15 @@ _NEXT_TURN = 12  # tokens that a second turn adds
 _LEAST_ROOM = 8
 
 Restart = Callable[[], Awaitable[AsyncEngine]]
-Turn = tuple[str, Question, Trace]  # the agent, its second turn, and the answer without a cache
+
+
+@dataclass
+class _Agent:
+    """`history` is what it was asked and what it said, turn after turn."""
+
+    name: str
+    first: Question
+    history: tuple[int, ...]
 
 
 class SelfTest:
@@ -43,7 +52,7 @@ class SelfTest:
         tolerance: float = TOLERANCE,
         restart: Restart | None = None,
     ) -> None:
-        room = engine.max_prompt_tokens - 2 * NUM_TOKENS - _NEXT_TURN
+        room = engine.max_prompt_tokens - 3 * NUM_TOKENS - 2 * _NEXT_TURN
         if room < _LEAST_ROOM:
             raise LlorchError(
                 f"a context of {engine.max_sequence_tokens} tokens is too small for a self-test",
@@ -72,7 +81,7 @@ class SelfTest:
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
         self._ok = True
         self._done = 0
-        num_turns = 3 + (restart is not None)
+        num_turns = 3 if restart is None else 5  # each but the first is asked without a cache too
         self._total = 4 * len(self._questions) + num_turns * len(self._first_turns)
 
     async def run(self) -> AsyncGenerator[Report, None]:
@@ -154,26 +163,30 @@ class SelfTest:
 
     async def _restore(self) -> None:
         """Agents whose cache goes away between two turns, and comes back."""
-        turns = [await self._take_first_turn(question) for question in self._first_turns]
+        agents = [await self._take_first_turn(question) for question in self._first_turns]
+        for agent in agents:
+            await self._engine.spill(agent.name)
+        await self._take_next_turns("restored from RAM", agents)
         if self._restart is not None:
             self._engine = await self._restart()
-            await self._ask_restored("from disk", turns)
-        await self._ask_restored("from RAM", turns)
+            await self._take_next_turns("restored from disk", agents)
 
-    async def _take_first_turn(self, question: Question) -> Turn:
-        agent = f"self-test/{uuid4().hex}"
-        said = await self._ask(question, use_cache=True, agent=agent)
-        prompt = question.prompt + said.tokens + self._next_turn
-        second = Question(question.number, prompt, question.reproducible)
-        return agent, second, await self._ask(second, use_cache=False)
+    async def _take_first_turn(self, question: Question) -> _Agent:
+        name = f"self-test/{uuid4().hex}"
+        said = await self._ask(question, use_cache=True, agent=name)
+        return _Agent(name, question, question.prompt + said.tokens)
 
-    async def _ask_restored(self, name: str, turns: Sequence[Turn]) -> None:
+    async def _take_next_turns(self, name: str, agents: Sequence[_Agent]) -> None:
         answered: list[Answered] = []
-        for agent, question, alone in turns:
-            await self._engine.spill(agent)
-            trace = await self._ask(question, use_cache=True, agent=agent)
-            answered.append(Answered(question, alone, trace))
-        self._judge(f"restored {name}", answered, Expectation.RESTORED)
+        for agent in agents:
+            first = agent.first
+            prompt = agent.history + self._next_turn
+            question = Question(first.number, prompt, first.reproducible)
+            said = await self._ask(question, use_cache=True, agent=agent.name)
+            alone = await self._ask(question, use_cache=False)
+            answered.append(Answered(question, alone, said))
+            agent.history = prompt + said.tokens
+        self._judge(name, answered, Expectation.RESTORED)
 
     async def _ask(self, question: Question, *, use_cache: bool, agent: str | None = None) -> Trace:
         trace = await ask(self._engine, question, NUM_TOKENS, use_cache=use_cache, agent=agent)

@@ -57,7 +57,7 @@ def test_a_log_probability_that_moved_too_far_is_a_difference() -> None:
     found = compare_closely(one, other)
     assert found.max_delta == 1.0
     assert found.difference == (
-        "token 0 1 'x': the log-probability of 2 'y' is -4, alone -3, more than 0.3 apart"
+        "token 0 1 'x': the log-probability of 2 'y' is -4, alone -3, more than 0.5 apart"
     )
 
 

@@ -66,7 +66,7 @@ def test_logits_that_depend_on_who_shares_the_batch_are_caught() -> None:
     assert ("together", "ordinary") in found and ("with prefill", "ordinary") in found
     assert ("alone", "ordinary") not in found
     assert not any(kind == "reproducible" for _, kind in found)
-    assert "more than 0.3 apart" in found["together", "ordinary"]
+    assert "more than 0.5 apart" in found["together", "ordinary"]
     end = reports[-1]
     assert isinstance(end, End) and not end.ok
 
