@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from worker.engine.runner import MemoryTraits
 from worker.llama.context import Context
+from worker.llama.learning import learn
 from worker.llama.model import Model
 from worker.llama.state import Layout
 
@@ -21,13 +22,12 @@ class _Probe(NamedTuple):
 def learn_layout(model: Model, context: Context) -> Layout | None:
     """From the first two tokens that the model computes; the context is empty again afterwards.
 
-    None for recurrent layers, whose states are not known here. Raises RunnerError when the model
-    does not compute.
+    None for states of a kind not known here. Raises RunnerError when the model does not compute.
     """
     context.decode([_Probe([0, 0])], [0])
-    state = b"" if model.has_recurrent_layers else context.state(0)
+    state = context.state(0)
     context.clear()
-    return Layout.learn(state, model.window)
+    return learn(state, model.window, is_recurrent=model.has_recurrent_layers)
 
 
 def memory_traits(model: Model, layout: Layout | None) -> MemoryTraits:

@@ -17,14 +17,10 @@ from numpy.typing import NDArray
 
 _MAGIC = 0xAF143CD8
 _U32 = struct.Struct("<I")
-_BLOCK_TYPE = struct.Struct("<i")
-_BLOCK = struct.Struct("<iQ")  # type, bytes of a cell
-_BLOCK_BY_COLUMN = struct.Struct("<iII")  # type, bytes of a value, values of a cell
-# Of each type of cell, how many half-precision numbers lie from one that scales to the next: f16,
-# q4_0 (a scale and 32 values of 4 bits), q8_0 (a scale and 32 of 8).
-_HALVES_APART = {1: 1, 2: 9, 8: 17}
-# Positions in two dimensions and the token, for models whose positions are not a number.
-_EXTENSION_BYTES = 12
+BLOCK_TYPE = struct.Struct("<i")
+# Of each type of cell: bytes of a floating-point number, how it writes infinity, and how many such
+# lie from one to the next. f32; f16; q4_0, a scale and 32 values of 4 bits; q8_0, of 8.
+_NUMBERS = {0: (4, 0x7F800000, 1), 1: (2, 0x7C00, 1), 2: (2, 0x7C00, 9), 8: (2, 0x7C00, 17)}
 
 
 class LayoutError(Exception):
@@ -63,25 +59,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the states of one model and its context settings look like."""
+    """What the states of one model and its context settings look like.
+
+    Of each cell there are `meta_bytes`. `recurrent` are the layers that keep one state instead of
+    a cell for each position.
+    """
 
     meta_bytes: int
     sections: tuple[Section, ...]
     window: int
-
-    @classmethod
-    def learn(cls, state: bytes, window: int) -> Layout | None:
-        """From a state that a context wrote; None if it is of a kind not known here."""
-        for meta_bytes in (12, 12 + _EXTENSION_BYTES):
-            for has_values in (True, False):
-                try:
-                    sections = tuple(_learn_sections(state, meta_bytes, has_values))
-                    layout = cls(meta_bytes, sections, window)
-                    layout.check(state, None)
-                    return layout
-                except (LayoutError, struct.error):
-                    continue
-        return None
+    recurrent: Section | None = None
 
     @property
     def cell_bytes(self) -> int:
@@ -93,23 +80,20 @@ class Layout:
 
         With `in_order` the cells must also be those of ascending positions.
         """
-        at = _check_head(state)
+        at = check_head(state)
         for index, section in enumerate(self.sections):
-            cells, at = _cells(state, at, self.meta_bytes)
+            cells, at = cells_at(state, at, self.meta_bytes)
             if num_tokens is None:
                 num_tokens = len(cells)
             is_window = index > 0 and self.window > 0
             first = max(0, num_tokens - self.window) if is_window else 0
             _check_cells(cells, range(first, num_tokens), in_order)
-            for header, size in _blocks(section, len(cells)):
-                if state[at : at + len(header)] != header:
-                    raise LayoutError(f"another model's or another setting's, at byte {at}")
-                at += len(header)
-                if at + size > len(state):
-                    raise LayoutError(f"cut off at byte {len(state)}")
-                if size:
-                    _check_values(state, at, size, header)
-                at += size
+            at = _check_blocks(state, at, section, len(cells))
+        if self.recurrent is not None:
+            position, at = recurrent_at(state, at)
+            if num_tokens not in (None, position + 1):
+                raise LayoutError(f"a state after position {position}")
+            at = _check_blocks(state, at, self.recurrent, 1)
         if at != len(state):
             raise LayoutError(f"{len(state)} bytes instead of {at}")
 
@@ -123,7 +107,7 @@ class Layout:
         at = 8
         for section in self.sections:
             start = at
-            cells, at = _cells(state, at, self.meta_bytes)
+            cells, at = cells_at(state, at, self.meta_bytes)
             missing = int(cells[0, 0])
             meta = np.zeros((missing, self.meta_bytes // 4), np.int32)
             meta[:, 0] = np.arange(missing)
@@ -139,16 +123,16 @@ class Layout:
                     size = len(cells) * block.unit
                     parts += [bytes(missing * block.unit), state[at : at + size]]
                     at += size
-        return b"".join(parts)
+        return b"".join([*parts, state[at:]])
 
 
-def _check_head(state: bytes) -> int:
+def check_head(state: bytes) -> int:
     if len(state) < 8 or _U32.unpack_from(state)[0] != _MAGIC:
         raise LayoutError("not a state")
     return 8  # the sequence it was is of no account
 
 
-def _cells(state: bytes, at: int, meta_bytes: int) -> tuple[NDArray[np.int32], int]:
+def cells_at(state: bytes, at: int, meta_bytes: int) -> tuple[NDArray[np.int32], int]:
     """The cells of a section, as (position, number of sequences, …), and where its blocks begin."""
     if at + 8 > len(state):
         raise LayoutError(f"cut off at byte {len(state)}")
@@ -173,13 +157,38 @@ def _check_cells(cells: NDArray[np.int32], expected: range, in_order: bool) -> N
         raise LayoutError(f"positions other than {expected.start} to {expected.stop - 1}")
 
 
+def recurrent_at(state: bytes, at: int) -> tuple[int, int]:
+    """The last position of a recurrent section, and where its blocks begin."""
+    if at + 12 > len(state):
+        raise LayoutError(f"cut off at byte {len(state)}")
+    count, position, num_seqs = struct.unpack_from("<IiI", state, at)
+    if (count, num_seqs) != (1, 0) or position < 0:
+        raise LayoutError(f"{count} states, the first after position {position}")
+    return position, at + 12
+
+
+def _check_blocks(state: bytes, at: int, section: Section, count: int) -> int:
+    """Those of a section of that many cells; where they end."""
+    for header, size in _blocks(section, count):
+        if state[at : at + len(header)] != header:
+            raise LayoutError(f"another model's or another setting's, at byte {at}")
+        at += len(header)
+        if at + size > len(state):
+            raise LayoutError(f"cut off at byte {len(state)}")
+        if size:
+            _check_values(state, at, size, header)
+        at += size
+    return at
+
+
 def _check_values(state: bytes, at: int, size: int, header: bytes) -> None:
     """A cell that holds what is not a finite number spoils other sequences' attention, though it
     is masked there, and goes on doing so when it is free again."""
-    stride = _HALVES_APART[_BLOCK_TYPE.unpack_from(header)[0]]
-    halves = np.frombuffer(state, np.uint16, size // 2, at)[::stride]
-    # Halves whose exponent is all ones are the largest of either sign, seen as integers.
-    if int(halves.view(np.int16).max()) >= 0x7C00 or int(halves.max()) >= 0xFC00:
+    kind, infinity, stride = _NUMBERS[BLOCK_TYPE.unpack_from(header)[0]]
+    numbers = np.frombuffer(state, f"u{kind}", size // kind, at)[::stride]
+    # Those whose exponent is all ones are the largest of either sign, seen as integers.
+    minus_infinity = infinity | 1 << (8 * kind - 1)
+    if int(numbers.view(f"i{kind}").max()) >= infinity or int(numbers.max()) >= minus_infinity:
         raise LayoutError(f"a value that is not a finite number, after byte {at}")
 
 
@@ -195,26 +204,3 @@ def _blocks(section: Section, count: int) -> Iterator[tuple[bytes, int]]:
     yield next(headers), 0
     for header, block in zip(headers, section.blocks, strict=True):
         yield header, count * block.cell_bytes
-
-
-def _learn_sections(state: bytes, meta_bytes: int, has_values: bool) -> Iterator[Section]:
-    at = _check_head(state)
-    while at < len(state):
-        cells, at = _cells(state, at, meta_bytes)
-        is_transposed, num_layers = struct.unpack_from("<II", state, at)
-        at += 8
-        blocks: list[Block] = []
-        for index in range(num_layers * (2 if has_values else 1)):
-            by_column = bool(is_transposed) and index >= num_layers
-            block = _learn_block(state, at, by_column)
-            blocks.append(block)
-            at += len(block.header) + len(cells) * block.cell_bytes
-        yield Section(bool(is_transposed), num_layers, tuple(blocks))
-
-
-def _learn_block(state: bytes, at: int, by_column: bool) -> Block:
-    if by_column:
-        _, unit, columns = _BLOCK_BY_COLUMN.unpack_from(state, at)
-        return Block(state[at : at + _BLOCK_BY_COLUMN.size], columns, unit)
-    _, unit = _BLOCK.unpack_from(state, at)
-    return Block(state[at : at + _BLOCK.size], 1, unit)

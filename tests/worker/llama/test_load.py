@@ -14,7 +14,8 @@ import pytest
 from pool_core.gguf import read_header
 from pool_core.spawn.report import WorkerExit
 from tests.worker.llama.conftest import model_path
-from worker.llama import fit
+from worker.engine.runner import RunnerError
+from worker.llama import fit, load
 from worker.llama.context import ContextOptions
 from worker.llama.devices import select_devices
 from worker.llama.errors import LoadError
@@ -145,6 +146,44 @@ def test_the_memory_of_a_control_group_counts(
     assert fit.available_memory() == 900_000
     (tmp_path / "memory.max").write_text("max\n")
     assert fit.available_memory() == pytest.approx(machine, rel=0.2)
+
+
+@pytest.mark.parametrize(("kv_type", "share"), [("q8_0", 34 / 64), ("q4_0", 18 / 64)])
+def test_a_smaller_kv_type_fits_into_less(
+    monkeypatch: pytest.MonkeyPatch, kv_type: str, share: float
+) -> None:
+    whole = refusal(ctx=500_000_000).details
+    weights = refusal_of_weights(monkeypatch)
+    needed = refusal(ctx=500_000_000, kv_type=kv_type).details["needed"]
+    assert (needed - weights) / (whole["needed"] - weights) == pytest.approx(share)
+
+
+def refusal_of_weights(monkeypatch: pytest.MonkeyPatch) -> int:
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "available_memory", lambda: 1 << 20)
+        return int(refusal().details["needed"])
+
+
+def test_a_kv_type_that_does_not_fit_the_model_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Heads of 32 values cannot be cut into blocks of 256."""
+    q4_k = 12
+    monkeypatch.setitem(load.KV_TYPES, "q8_0", q4_k)
+    error = refusal(kv_type="q8_0", ctx=512)
+    assert error.exit is WorkerExit.FAILED
+    assert "does not divide" in str(error)
+    assert error.remedy == "choose --kv-type f16"
+
+
+def test_a_model_that_does_not_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RunnerError("llama_decode returned -3")
+
+    monkeypatch.setattr(load, "learn_layout", fail)
+    error = refusal(ctx=512)
+    assert error.exit is WorkerExit.FAILED
+    assert str(error) == "the model does not compute: llama_decode returned -3"
 
 
 def test_what_fits_is_let_through() -> None:

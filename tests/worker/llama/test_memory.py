@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.rigs.gguf import ALIGNMENT, Tensor, Typed, make_gguf
 from tests.worker.llama.driving import compute, tokens
-from worker.engine.runner import MemoryTraits, RestoreFailed
+from worker.engine.runner import MemoryTraits, RestoreFailed, RunnerError
 from worker.llama.options import LoadOptions
 from worker.llama.runner import LlamaRunner
 
@@ -83,7 +86,7 @@ def recurrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaRunner]
 
 
 def test_a_recurrent_model_says_what_it_cannot_do(recurrent: LlamaRunner) -> None:
-    assert recurrent.memory == MemoryTraits("recurrent", 0, can_trim=False, can_restore=False)
+    assert recurrent.memory == MemoryTraits("recurrent", 0, can_trim=False, can_restore=True)
     assert 4 < recurrent.num_slots < 16  # each costs memory
 
 
@@ -112,11 +115,43 @@ def test_a_recurrent_sequence_is_computed_in_a_context_of_its_own(recurrent: Lla
     assert answers[0] == answers[1]
 
 
-def test_a_recurrent_state_is_refused(recurrent: LlamaRunner) -> None:
+def test_a_recurrent_state_goes_on_as_what_was_saved(recurrent: LlamaRunner) -> None:
     compute(recurrent, 0, tokens(recurrent, 20))
+    compute(recurrent, 2, tokens(recurrent, 7, seed=2))
     state = recurrent.save(0)
-    with pytest.raises(RestoreFailed) as caught:
-        recurrent.restore(1, state, 20)
-    assert caught.value.reason == "layout"
-    assert recurrent.num_cached(1) == 0
-    recurrent.release(0)
+    recurrent.restore(1, state, 20)
+    recurrent.isolate(3, 300)
+    recurrent.restore(3, state, 20)
+    expected = compute(recurrent, 0, [5, 6, 7], 20)
+    for slot in (1, 3):
+        assert recurrent.num_cached(slot) == 20
+        assert compute(recurrent, slot, [5, 6, 7], 20) == expected
+    for slot in range(4):
+        recurrent.release(slot)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_recurrent_state_harms_nobody(
+    recurrent: LlamaRunner, data: st.DataObject
+) -> None:
+    for slot in range(2):
+        recurrent.release(slot)
+    compute(recurrent, 0, tokens(recurrent, 20))
+    state, damaged = recurrent.save(0), bytearray(recurrent.save(0))
+    for at in data.draw(st.lists(st.integers(0, len(state) - 1), max_size=3)):
+        damaged[at] = data.draw(st.integers(0, 255))
+    head = data.draw(st.integers(0, 48))
+    damaged[head] = data.draw(st.integers(0, 255))
+    size = data.draw(st.sampled_from((len(state), len(state) - 1, len(state) // 2, head)))
+    try:
+        recurrent.restore(1, bytes(damaged[:size]), 20)
+        assert recurrent.num_cached(1) == 20
+        with suppress(RunnerError):  # numbers so large that nothing can be computed with them
+            compute(recurrent, 1, [5], 20)
+    except RestoreFailed as error:
+        assert error.reason == "layout"
+        assert recurrent.num_cached(1) == 0
+    assert recurrent.save(0) == state
