@@ -10,22 +10,21 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from pool_core.errors import LlorchError, UsageError
 from pool_core.spawn.report import WorkerExit
-from worker.engine.cache.archive import Archive
-from worker.engine.cache.disk import DiskStore
-from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
+from worker.keeping import ModelDigest, open_keeping
 from worker.log import configure_logging
 from worker.self_test.compare import TOLERANCE
 from worker.self_test.result import End, Report, to_dict
 from worker.self_test.run import SelfTest
 from worker.self_test.table import Table
-from worker.settings import WorkerSettings, default_ram_cache, parse_settings
+from worker.settings import WorkerSettings, parse_settings
 
 OPTION = "--self-test"
 
@@ -55,21 +54,20 @@ def main(argv: Sequence[str]) -> int:
 class _Engines:
     """One engine after another on one runner; each finds on disk what the one before left."""
 
-    def __init__(self, runner: ModelRunner, settings: WorkerSettings, folder: Path) -> None:
+    def __init__(self, runner: ModelRunner, settings: WorkerSettings) -> None:
         self._runner = runner
         self._settings = settings
-        self._folder = folder
         self._engine: AsyncEngine | None = None
 
     async def start(self) -> AsyncEngine:
-        settings, info = self._settings, self._runner.info
-        fingerprint = Fingerprint(settings.model_sha256 or "", info.build, settings.kv_type)
-        ram = default_ram_cache() if settings.ram_cache is None else settings.ram_cache
-        disk = DiskStore(self._folder, fingerprint, settings.disk_cache)
+        settings, runner = self._settings, self._runner
+        keeping = open_keeping(settings, runner.info, ModelDigest(settings))
+        if keeping.disk_problem:
+            raise LlorchError(keeping.disk_problem, "give --agents a folder that can be written to")
         self._engine = AsyncEngine(
-            self._runner,
-            archive=Archive(ram_bytes=ram, disk=disk),
-            max_running=settings.slots,
+            runner,
+            archive=keeping.archive,
+            max_running=min(settings.slots, runner.num_slots),
             drafts=settings.drafts,
         )
         self._engine.start()
@@ -91,7 +89,9 @@ async def _test(
 ) -> bool:
     ok = False
     with tempfile.TemporaryDirectory(prefix="self-test-", dir=settings.agents) as folder:
-        engines = _Engines(runner, settings, Path(folder))
+        # Nobody else's caches, so it does not matter which model they are of.
+        settings = replace(settings, agents=Path(folder), model_sha256="")
+        engines = _Engines(runner, settings)
         try:
             test = SelfTest(
                 await engines.start(),

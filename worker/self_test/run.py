@@ -23,6 +23,7 @@ NUM_TOKENS = 16  # of each answer
 _RESTORED_LENGTHS = (24, 257, 520, 700)  # tokens of the first of two turns
 _NEXT_TURN = 12  # tokens that a second turn adds
 _LEAST_ROOM = 8
+_NUM_PROMPTS = 1 + len(LENGTHS) + len(_RESTORED_LENGTHS) + 1  # the long one first, then theirs
 
 Restart = Callable[[], Awaitable[AsyncEngine]]
 
@@ -39,7 +40,8 @@ class _Agent:
 class SelfTest:
     """Asks everything alone, then in company, and compares. Runs once.
 
-    `restart` replaces the engine by one that knows only what is on disk, for those who can.
+    Another `seed` asks other prompts: a worker that serves may have those of an earlier test in its
+    cache. `restart` replaces the engine by one that knows only what is on disk, for those who can.
     Raises LlorchError when the context holds no prompt worth asking.
     """
 
@@ -50,6 +52,7 @@ class SelfTest:
         memory: MemoryTraits,
         *,
         tolerance: float = TOLERANCE,
+        seed: int = 0,
         restart: Restart | None = None,
     ) -> None:
         room = engine.max_prompt_tokens - 3 * NUM_TOKENS - 2 * _NEXT_TURN
@@ -63,8 +66,11 @@ class SelfTest:
         self._tolerance = tolerance
         self._restart = restart
 
+        def prompt(number: int, length: int) -> tuple[int, ...]:
+            return make_prompt(vocab, seed * _NUM_PROMPTS + number, min(length, room))
+
         def question(number: int, length: int, *, reproducible: bool) -> Question:
-            return Question(number, make_prompt(vocab, number, min(length, room)), reproducible)
+            return Question(number, prompt(number, length), reproducible)
 
         self._questions = [
             question(number, length, reproducible=number % 2 == 1)
@@ -76,7 +82,7 @@ class SelfTest:
             for number, length in enumerate(_RESTORED_LENGTHS, len(LENGTHS) + 1)
         ]
         self._long = question(0, LONG, reproducible=False)
-        self._next_turn = make_prompt(vocab, len(LENGTHS) + len(_RESTORED_LENGTHS) + 1, _NEXT_TURN)
+        self._next_turn = prompt(_NUM_PROMPTS - 1, _NEXT_TURN)
         self._alone: dict[int, Trace] = {}
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
         self._ok = True

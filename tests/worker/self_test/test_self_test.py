@@ -55,6 +55,23 @@ def test_a_sound_engine_passes_everything_and_says_what_was_reused() -> None:
     assert isinstance(end, End) and end.ok
 
 
+def test_a_second_test_of_the_same_worker_asks_other_prompts() -> None:
+    async def work() -> list[Report]:
+        runner = HashingRunner()
+        engine = AsyncEngine(runner, archive=Archive(ram_bytes=64 << 20))
+        engine.start()
+        reports: list[Report] = []
+        for seed in (1, 2):
+            test = SelfTest(engine, runner.vocab, runner.memory, seed=seed)
+            reports = [report async for report in test.run()]
+        await engine.stop(0)
+        return reports
+
+    reports = asyncio.run(work())
+    assert failures(reports) == {}
+    assert checks(reports)["together", "ordinary"].cached_tokens < 8
+
+
 def test_progress_reaches_its_total() -> None:
     steps = [report for report in run(HashingRunner()) if isinstance(report, Progress)]
     assert [step.done for step in steps] == list(range(1, steps[0].total + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -21,6 +22,7 @@ from worker.self_test.result import to_dict
 from worker.self_test.run import SelfTest
 
 router = APIRouter()
+_NUM_SEEDS = 1 << 20
 
 
 class SelfTestRequest(Body):
@@ -34,7 +36,12 @@ async def self_test(request: Request, model: ModelDep) -> EventStream:
     body = await read_body(request, SelfTestRequest)
     try:
         test = await asyncio.to_thread(
-            SelfTest, model.engine, model.vocab, model.memory, tolerance=body.tolerance
+            SelfTest,
+            model.engine,
+            model.vocab,
+            model.memory,
+            tolerance=body.tolerance,
+            seed=1 + secrets.randbelow(_NUM_SEEDS),
         )
     except LlorchError as error:
         raise ApiError(400, "SELF_TEST_IMPOSSIBLE", str(error)) from None
