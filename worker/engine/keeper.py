@@ -32,7 +32,7 @@ _DIRTY_S = 10.0  # how long a finished turn may be in the context alone
 
 @dataclass(slots=True)
 class CacheTotals:
-    """What only grows."""
+    """What only grows. The archive counts its own failures."""
 
     saves: int = 0
     restores: int = 0
@@ -286,10 +286,11 @@ class CacheKeeper:
         try:
             runner.restore(home.slot, snapshot.state, size)
         except RestoreFailed as error:
-            self.totals.failures[error.reason] += 1
             log.error("a state of %d tokens did not restore: %s", size, error)
             if self._archive is not None and snapshot.key != _PARKED:
                 self._archive.reject(snapshot.key, error.reason)
+            else:
+                self.totals.failures[error.reason] += 1
             return
         if length < size:
             if not runner.can_reuse(home.slot, length):

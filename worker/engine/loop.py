@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from worker.engine.blocks import LeakedBlocks
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
 from worker.engine.events import EngineEvent, Failed, Finished, TokenEvent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Command = Callable[[Engine], list[EngineEvent]]
 
 _QUIET_S = 0.2  # without work, before agents are saved
@@ -195,15 +197,13 @@ class AsyncEngine:
     async def spill(self, agent: str) -> bool:
         """Move an idle agent out of the context, so that its next turn restores it; False when it
         is not there."""
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[bool] = loop.create_future()
+        return await self._ask(lambda engine: engine.spill(agent))
 
-        def command(engine: Engine) -> list[EngineEvent]:
-            loop.call_soon_threadsafe(outcome.set_result, engine.spill(agent))
-            return []
-
-        self._thread.post(command)
-        return await outcome
+    async def check_integrity(self) -> None:
+        """Compare the ledger of blocks with the cache itself. Raises LeakedBlocks."""
+        error = await self._ask(_leak)
+        if error is not None:
+            raise error
 
     def stats(self) -> EngineStats:
         """As of the last step; what is outside the context changes without one, and is read now."""
@@ -217,6 +217,18 @@ class AsyncEngine:
         """How long the step that is running has been; 0 between steps."""
         began = self._thread.step_began
         return 0.0 if began is None else time.monotonic() - began
+
+    async def _ask(self, question: Callable[[Engine], T]) -> T:
+        """What the engine's thread answers, between two steps."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def command(engine: Engine) -> list[EngineEvent]:
+            loop.call_soon_threadsafe(outcome.set_result, question(engine))
+            return []
+
+        self._thread.post(command)
+        return await outcome
 
     def _check(self, request: GenerateRequest) -> None:
         if not self._is_accepting:
@@ -261,3 +273,11 @@ class AsyncEngine:
 def _keep_all(engine: Engine) -> list[EngineEvent]:
     engine.keep_all()
     return []
+
+
+def _leak(engine: Engine) -> LeakedBlocks | None:
+    try:
+        engine.check_integrity()
+    except LeakedBlocks as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,8 +53,9 @@ class Totals:
 class CacheStats:
     """How full the context is and what became of what left it. Bytes are outside the context.
 
-    `level` is "ok", "high" from 80 % on, "critical" from 90 %, "full". `failures` are restores
-    that failed, by reason; a useless restore brought nothing that could be built upon.
+    `level` is "ok", "high" from 80 % on, "critical" from 90 %, "full". `failures` are
+    states that could not be kept or restored, by reason. A useless restore brought nothing that
+    could be built upon.
     """
 
     cells_used: int = 0
@@ -72,6 +74,7 @@ class CacheStats:
     @classmethod
     def of(cls, residents: Residents, keeper: CacheKeeper, archive: Archive | None) -> CacheStats:
         ledger, totals = residents.ledger, keeper.totals
+        stored = None if archive is None else archive.stats()
         return cls(
             cells_used=ledger.used * CELLS_PER_BLOCK,
             cells_total=ledger.total * CELLS_PER_BLOCK,
@@ -83,8 +86,8 @@ class CacheStats:
             useless_restores_total=totals.useless_restores,
             evictions_total=totals.evictions,
             preemptions_total=totals.preemptions,
-            failures=dict(totals.failures),
-            archive=None if archive is None else archive.stats(),
+            failures=totals.failures + Counter(stored.failures if stored else ()),
+            archive=stored,
         )
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pool_core.errors import UsageError
-from pool_core.spawn.report import WorkerExit, WorkerReport, WorkerStatus
+from pool_core.spawn.report import WorkerExit, WorkerStatus
+from tests.rigs.rpc import rpc_server
 from tests.worker.llama.conftest import model_path
 from tests.worker.llama.generation import QUESTIONS, ask, request, run
 from worker.llama.errors import LoadError
@@ -24,42 +21,6 @@ from worker.llama.runner import LlamaRunner
 
 TIMEOUT_S = 30.0
 MODEL = model_path("ref-llama")
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    report: WorkerReport
-    lease: int
-
-    @property
-    def endpoint(self) -> str:
-        return f"{self.report.host}:{self.report.port}"
-
-
-@contextmanager
-def rpc_server(*options: str) -> Iterator[Server]:
-    """Runs until the lease, which this end of a pipe is, has ended."""
-    report_read, report_write = os.pipe()
-    lease_read, lease_write = os.pipe()
-    argv = [sys.executable, "-m", "worker", "rpc-server", *options]
-    argv += ["--report-fd", str(report_write), "--lease-fd", str(lease_read)]
-    process = subprocess.Popen(
-        argv,
-        pass_fds=(report_write, lease_read),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(report_write)
-    os.close(lease_read)
-    try:
-        with os.fdopen(report_read) as pipe:
-            report = WorkerReport.from_json(pipe.readline())
-        yield Server(process, report, lease_write)
-    finally:
-        os.close(lease_write)
-        process.wait(TIMEOUT_S)
 
 
 def test_layers_run_on_the_server_and_say_the_same_as_the_cpu(llama: LlamaRunner) -> None:

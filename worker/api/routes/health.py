@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
@@ -73,11 +72,9 @@ def _cache_facts(stats: EngineStats, disk_problem: str) -> dict[str, Any]:
         "warm": {"count": 0, "bytes": 0, "limit": 0},
         "cold": {"count": 0, "bytes": 0, "limit": 0},
     }
-    failures = Counter(cache.failures)
     if archive is not None:
         tiers["warm"] = _tier(archive.warm_count, archive.warm_bytes, archive.warm_limit)
         tiers["cold"] = _tier(archive.cold_count, archive.cold_bytes, archive.cold_limit)
-        failures.update(archive.failures)
     return {
         "level": cache.level,
         **tiers,
@@ -91,7 +88,7 @@ def _cache_facts(stats: EngineStats, disk_problem: str) -> dict[str, Any]:
         "preemptions_total": cache.preemptions_total,
         "resets_total": stats.resets_total,
         "pending_writes": archive.pending_writes if archive else 0,
-        "failures": dict(failures),
+        "failures": dict(cache.failures),
         "disk_problem": disk_problem,
     }
 
