@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.worker.engine.cache.kit import (
+    FINGERPRINT,
     LARGE,
     counting,
     fetch,
@@ -43,8 +44,7 @@ class SlowDisk(DiskStore):
     """Waits with every write until it is let go."""
 
     def __init__(self, folder: Path) -> None:
-        like = store(folder)
-        super().__init__(folder, like._fingerprint, LARGE)
+        super().__init__(folder, FINGERPRINT, LARGE)
         self.began, self.go, self.written = threading.Event(), threading.Event(), list[str]()
 
     def write(self, snapshot: Snapshot) -> bool:
@@ -154,6 +154,32 @@ def test_what_waits_to_be_written_can_be_had_and_only_the_newest_is_written(
     assert archive.flush(20)
     assert disk.written == ["agent/first", "agent/one"]
     assert same(fetch(archive, "agent/one"), snapshot("one", counting(4, 5)))
+    archive.close()
+
+
+@pytest.mark.parametrize("change", ["remove", "reject", "put"])
+def test_what_changes_while_it_is_read_is_not_brought_back(tmp_path: Path, change: str) -> None:
+    store(tmp_path).write(snapshot("one", tokens(9)))
+    newer = snapshot("one", tokens(8))
+    archive: Archive
+
+    class Overtaken(DiskStore):
+        def read(self, key: str) -> Snapshot | None:
+            given = super().read(key)
+            if change == "put":
+                archive.put(newer, durable=False)
+            elif change == "remove":
+                archive.remove(key)
+            else:
+                archive.reject(key, "short")
+            return given
+
+    disk = Overtaken(tmp_path, FINGERPRINT, LARGE)
+    archive = Archive(ram_bytes=LARGE, disk=disk)
+    given = fetch(archive, "agent/one")
+    assert archive.flush(20)
+    assert same(given, newer) if change == "put" else given is None
+    assert archive.find(tokens(9)) is None
     archive.close()
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.worker.engine.cache.kit import FINGERPRINT, LARGE, counting, files, snapshot, store
@@ -45,11 +45,13 @@ def tells(data: bytes, reasons: set[str]) -> None:
             assert reasons >= set(disk.tally.failures)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_any_truncation(size: int) -> None:
     tells(WHOLE[:size], {"truncated"})
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8 * len(WHOLE) - 1))
 def test_any_flipped_bit(bit: int) -> None:
     data = bytearray(WHOLE)
@@ -57,6 +59,7 @@ def test_any_flipped_bit(bit: int) -> None:
     tells(bytes(data), {"truncated", "checksum", "version", "header"})
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2_000))
 def test_any_other_content(data: bytes) -> None:
     tells(data, {"truncated", "header"})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.worker.engine.cache.kit import counting, tokens
@@ -14,6 +14,7 @@ TOKENS = st.lists(st.integers(0, 2), max_size=12)
 STORED = st.tuples(TOKENS, st.sampled_from([None, "a", "b"]), st.booleans())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.one_of(st.none(), STORED)), max_size=40),
     TOKENS,

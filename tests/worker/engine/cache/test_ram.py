@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.worker.engine.cache.kit import snapshot
@@ -15,6 +15,7 @@ PUT = st.tuples(st.sampled_from("abcdefgh"), st.integers(12, 70))
 OTHER = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["use", "peek", "pop"]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(PUT, OTHER), max_size=80))
 def test_the_least_recently_used_fall_out_and_the_budget_holds(
     actions: list[tuple[str, int | str]],
