@@ -10,6 +10,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     show = _print_json if own.json else Table().show
     try:
         ok = asyncio.run(_test(runner, settings, own.tolerance, show))
-    except LlorchError as error:
+    except (LlorchError, OSError) as error:
         print(f"llorch-worker: error: {error}", file=sys.stderr)
         return WorkerExit.FAILED
     finally:
@@ -100,9 +101,10 @@ async def _test(
                 tolerance=tolerance,
                 restart=engines.restart,
             )
-            async for report in test.run():
-                show(report)
-                ok = isinstance(report, End) and report.ok
+            async with aclosing(test.run()) as reports:
+                async for report in reports:
+                    show(report)
+                    ok = isinstance(report, End) and report.ok
         finally:
             await engines.stop()
     return ok

@@ -20,7 +20,6 @@ class Table:
         self._live: TextIO | None = sys.stderr if sys.stderr.isatty() else None
         self._findings: list[str] = []
         self._num_checks = 0
-        print(_HEAD, file=self._out, flush=True)
 
     def show(self, report: Report) -> None:
         if self._live is not None:
@@ -31,6 +30,8 @@ class Table:
                     self._live.write(f"{done}/{total} requests")
                     self._live.flush()
             case Check():
+                if self._num_checks == 0:
+                    print(_HEAD, file=self._out)
                 self._num_checks += 1
                 if report.detail:
                     self._findings.append(f"{report.name}, {report.kind}: {report.detail}")
