@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ def serve_api(
     token: str | None = None,
     status: WorkerStatus = WorkerStatus.READY,
     max_waiting: int = 64,
+    max_buffered_events: int = 4096,
     compiler: Any = ...,
     **settings: Any,
 ) -> Iterator[ApiServer]:
@@ -53,11 +55,15 @@ def serve_api(
     runner = runner or FakeRunner(b"Paris.")
     service = Service(WorkerSettings(Path("/m/fake.gguf"), "fake", "cpu", token=token, **settings))
     listener = listen("127.0.0.1", 0)
+    # Connections inherit it: a client that does not read is noticed after kilobytes.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
     http = HttpServer(create_app(service))
     is_up = threading.Event()
 
     async def run() -> None:
-        engine = AsyncEngine(runner, max_waiting=max_waiting)
+        engine = AsyncEngine(
+            runner, max_waiting=max_waiting, max_buffered_events=max_buffered_events
+        )
         engine.start()
         template = ChatTemplate(runner.info.chat_template, bos_token="<s>", eos_token="</s>")
         if status is not WorkerStatus.STARTING:

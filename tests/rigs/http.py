@@ -64,15 +64,22 @@ def call(
         connection.close()
 
 
-def open_stream(url: str, path: str, body: Any) -> socket.socket:
-    """A POST whose answer is read by hand from the socket; closing it is leaving."""
+def open_stream(url: str, path: str, body: Any, *, receive_buffer: int = 0) -> socket.socket:
+    """A POST whose answer is read by hand from the socket; closing it is leaving.
+
+    `receive_buffer` is in bytes, 0 for what is usual.
+    """
     address = urlsplit(url)
     data = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
         f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     )
-    connection = socket.create_connection((address.hostname, address.port), timeout=60)
+    connection = socket.socket()
+    connection.settimeout(60)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect((address.hostname, address.port))
     connection.sendall(head.encode() + data)
     return connection
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.runner import FakeRunner
 from tests.rigs.api_server import ApiServer, serve_api
-from tests.rigs.http import call, eventually, open_stream, read_until
+from tests.rigs.http import call, eventually, open_stream, read_rest, read_until
 from worker.api.schemas.execute import ExecuteRequest
 from worker.engine.runner import RunnerError
 
@@ -308,6 +308,20 @@ def test_client_that_leaves_before_the_first_token_frees_its_slot() -> None:
         stream.close()
         server.runner.gate.set()
         eventually(lambda: server.engine.stats().cancelled_total == 1)
+
+
+def test_client_that_stops_reading_is_dropped_and_others_go_on() -> None:
+    endless = {"job_id": "slow", "ignore_eos": True, "reproducible": False}
+    runner = FakeRunner(b"x" * 6000, num_cells=64 * 256)
+    with serve_api(runner, max_buffered_events=1000) as server:
+        asks = [{"prompt": "a", "max_tokens": 5000}, {"prompt": "b", "max_tokens": 5000}]
+        slow = open_stream(server.url, "/execute", endless | asks[0], receive_buffer=4096)
+        with slow, open_stream(server.url, "/execute", endless | asks[1]) as other:
+            assert b'"tokens_out":5000' in read_until(other, b'"end"')
+            eventually(lambda: server.engine.stats().cancelled_total == 1)
+            assert server.running == 0
+            rest = read_until(slow, b'"error"') + read_rest(slow)
+        assert b'"SLOW_READER"' in rest and rest.count(b'"token"') < 5000
 
 
 def test_failure_of_the_model_is_one_error_event_and_the_worker_lives() -> None:
