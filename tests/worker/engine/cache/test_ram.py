@@ -42,3 +42,11 @@ def test_the_least_recently_used_fall_out_and_the_budget_holds(
         assert tier.num_bytes == sum(model.values()) <= 60
         assert [each.snapshot.key for each in tier] == list(model)
         assert len(tier) == len(model)
+
+
+def test_use_saves_from_falling_out() -> None:
+    tier = RamTier(60)
+    for name in "ab":
+        tier.put(held(name, 30))
+    tier.use("agent/a")
+    assert [each.snapshot.key for each in tier.put(held("c", 30))] == ["agent/b"]
