@@ -53,8 +53,8 @@ async def chat_completions(request: Request, model: ModelDep) -> Response:
 
 
 def default_max_tokens(context: int) -> int:
-    """How long an answer may get when nobody said. Its worst case is set aside in the cache, so
-    the whole context would keep everybody else waiting."""
+    """How long an answer may get when nobody said. One that never ends would come to hold the
+    whole context, at the cost of everybody else."""
     return max(1024, context // 8)
 
 
