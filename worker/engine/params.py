@@ -104,17 +104,16 @@ class SamplingParams:
         if len(self.logit_bias) > MAX_LOGIT_BIASES:
             raise InvalidParam("logit_bias", f"holds at most {MAX_LOGIT_BIASES} tokens")
         if any(not bias < math.inf for _, bias in self.logit_bias):
-            raise InvalidParam("logit_bias", "a bias must be a finite number")
+            raise InvalidParam("logit_bias", "must give each token a finite number")
         if self.constraint is not None and self.ignore_eos:
-            raise InvalidParam("ignore_eos", "an answer that must have a form ends where that ends")
+            raise InvalidParam("ignore_eos", "cannot be combined with a form")
 
     def check_tokens(self, vocab_size: int) -> None:
         """Raises InvalidParam unless all tokens that are named exist."""
         for token, _ in self.logit_bias:
             if not 0 <= token < vocab_size:
-                raise InvalidParam(
-                    "logit_bias", f"there is no token {token}; the model has {vocab_size}"
-                )
+                reason = f"names token {token}, of which the model has only {vocab_size}"
+                raise InvalidParam("logit_bias", reason)
 
 
 def _within(field: str, value: float, low: float, high: float) -> None:
@@ -126,4 +125,4 @@ def _texts(field: str, texts: tuple[str, ...], limit: int) -> None:
     if len(texts) > limit:
         raise InvalidParam(field, f"holds at most {limit} strings")
     if not all(texts):
-        raise InvalidParam(field, "none of its strings may be empty")
+        raise InvalidParam(field, "must not hold an empty string")
