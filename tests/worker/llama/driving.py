@@ -58,3 +58,18 @@ def rows(runner: LlamaRunner, slot: int, ids: list[int], start: int) -> Any:
     item = BatchItem(sequence(runner), slot, start, ids, True)
     context, seq_id = runner._place(slot)
     return context.decode([item], [seq_id]).copy()
+
+
+def rest(runner: LlamaRunner, slot: int, ids: list[int], start: int) -> list[Any]:
+    """The logits after a prompt, of which `start` tokens are there, and after ten more tokens."""
+    logits = []
+    for at in range(start, len(ids), CHUNK):
+        logits.append(rows(runner, slot, ids[at : at + CHUNK], at))
+    for at in range(len(ids), len(ids) + 10):
+        logits.append(rows(runner, slot, [int(logits[-1].argmax())], at))
+    return logits
+
+
+def is_same(one: list[Any], other: list[Any]) -> bool:
+    """To the last bit; `other` may have begun earlier."""
+    return all(np.array_equal(a, b) for a, b in zip(one, other[-len(one) :], strict=True))

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 
 from tests.worker.llama.conftest import MODELS, Open
-from tests.worker.llama.driving import compute, rows, tokens
+from tests.worker.llama.driving import compute, is_same, rest, tokens
 from worker.engine.runner import RestoreFailed, RunnerError
 from worker.llama import own
-from worker.llama.runner import LlamaRunner
 
-BLOCK = 256
 KV_TYPES = ("f16", "q8_0", "q4_0")
-
-
-def rest(runner: LlamaRunner, slot: int, ids: list[int], start: int) -> list[Any]:
-    """The logits after a prompt, of which `start` tokens are there, and after ten more tokens."""
-    logits = []
-    for at in range(start, len(ids), BLOCK):
-        logits.append(rows(runner, slot, ids[at : at + BLOCK], at))
-    for at in range(len(ids), len(ids) + 10):
-        logits.append(rows(runner, slot, [int(logits[-1].argmax())], at))
-    return logits
-
-
-def is_same(one: list[Any], other: list[Any]) -> bool:
-    """To the last bit; `other` may have begun earlier."""
-    return all(np.array_equal(a, b) for a, b in zip(one, other[-len(one) :], strict=True))
 
 
 @pytest.mark.parametrize(

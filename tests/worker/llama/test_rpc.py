@@ -13,6 +13,7 @@ from pool_core.errors import UsageError
 from pool_core.spawn.report import WorkerExit, WorkerStatus
 from tests.rigs.rpc import rpc_server
 from tests.worker.llama.conftest import model_path
+from tests.worker.llama.driving import compute, is_same, rest, tokens
 from tests.worker.llama.generation import QUESTIONS, ask, request, run
 from worker.llama.errors import LoadError
 from worker.llama.options import LoadOptions
@@ -41,6 +42,26 @@ def test_layers_run_on_the_server_and_say_the_same_as_the_cpu(llama: LlamaRunner
             assert ask(remote, "Write a haiku", **haiku).exact == first.exact
         finally:
             remote.close()
+
+
+@pytest.mark.parametrize("name", ["ref-llama", "ref-gpt-oss"])
+def test_a_restored_sequence_goes_on_to_the_last_bit(name: str) -> None:
+    with rpc_server("--model", str(MODEL)) as server:
+        options = LoadOptions(model_path(name), "rpc", (server.endpoint,), ctx=2048, slots=4)
+        runner = LlamaRunner.load(options)
+        try:
+            ids = tokens(runner, 600)
+            runner.isolate(0, 640)
+            computed = rest(runner, 0, ids, 0)
+            runner.isolate(1, 512)
+            compute(runner, 1, ids[:512])
+            saved = runner.save(1)
+            runner.release(1)
+            runner.isolate(2, 900)
+            runner.restore(2, saved, 512)
+            assert is_same(rest(runner, 2, ids, 512), computed)
+        finally:
+            runner.close()
 
 
 OVERLAP = """
