@@ -29,15 +29,17 @@ class Reporter:
     def say(self, text: str) -> None:
         print(f"benchmarks: {text}", file=sys.stderr, flush=True)
 
-    def report(self, table: Table) -> None:
+    def report(self, *tables: Table) -> None:
+        """Tables of what was measured since the last call."""
         conditions = self._watch.conditions()
         if conditions.others > _QUIET:
             self.say(f"other work took {conditions.others:.0%} of the processor: do not trust this")
-        if self._path:
-            text = results.append(table, self._command, conditions, path=self._path)
-        else:
-            text = results.section(table, self._command, conditions)
-        print(f"\n{text}", flush=True)
+        for table in tables:
+            if self._path:
+                text = results.append(table, self._command, conditions, path=self._path)
+            else:
+                text = results.section(table, self._command, conditions)
+            print(f"\n{text}", flush=True)
         self._watch = Watch()
 
 

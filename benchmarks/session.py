@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.models import SHAPES, make_model
 from benchmarks.peer.cache import cache_folder
@@ -14,6 +15,10 @@ from benchmarks.servers.llama_server import LlamaServer
 from benchmarks.servers.worker import Worker
 from benchmarks.table import Table
 from tests.rigs.worker import MODELS
+
+
+class Report(Protocol):
+    def __call__(self, *tables: Table) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Session:
     llama_server_path: Path | None
     model_folder: Path | None
     say: Callable[[str], None]
-    report: Callable[[Table], None]
+    report: Report
 
     def model(self, name: str) -> Path:
         """A shape with random weights, made on first use, or a reference model by its name."""

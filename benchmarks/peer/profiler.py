@@ -1,4 +1,4 @@
-"""py-spy: which thread holds Python's lock, and in which function, seen from outside."""
+"""py-spy: which thread is in which function, and which holds Python's lock, seen from outside."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ _THREAD = re.compile(r"^thread \(\d+\): (?P<name>.+)$")
 
 @dataclass(slots=True)
 class Profile:
-    """Looks in which a thread held the lock, of `looks` in all; `functions` by thread."""
+    """Looks that found a thread busy, of `looks` in all; `functions` by thread."""
 
     looks: int = 0
     threads: Counter[str] = field(default_factory=Counter)
     functions: dict[str, Counter[str]] = field(default_factory=dict)
 
     def share(self, thread: str) -> float:
-        """Of all time, how much this thread was running Python."""
+        """Of all time, how much this thread was busy."""
         return self.threads[thread] / self.looks if self.looks else 0.0
 
 
 @contextmanager
-def profiling(pid: int, seconds: int) -> Iterator[Profile]:
-    """Look at the process for so long, while the block runs; afterwards the profile is filled."""
+def profiling(pid: int, seconds: int, *, lock_only: bool) -> Iterator[Profile]:
+    """Look at the process for so long, while the block runs; afterwards the profile is filled.
+
+    A thread is busy when it is on a processor; with `lock_only`, when it holds Python's lock.
+    """
     profile = Profile()
     with TemporaryDirectory(prefix="llorch-benchmark-") as name:
         output = Path(name) / "profile"
         argv = [str(py_spy()), "record", "--pid", str(pid), "--duration", str(seconds)]
-        argv += ["--rate", str(_RATE), "--gil", "--threads", "--function", "--nonblocking"]
+        argv += ["--rate", str(_RATE), "--threads", "--function", "--nonblocking"]
+        argv += ["--gil"] if lock_only else []
         argv += ["--format", "raw", "--output", str(output)]
         looking = subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

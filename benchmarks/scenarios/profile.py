@@ -17,6 +17,7 @@ from benchmarks.table import Table
 CONTEXT, SLOTS, CLIENTS = 16384, 16, 16
 _SECONDS, _QUICK_SECONDS = 20, 3
 _SHOWN = 8
+_ENGINE, _EVENT_LOOP = "engine", "MainThread"
 
 
 def run(session: Session) -> None:
@@ -30,9 +31,11 @@ def measure(session: Session, model: str) -> None:
     with session.worker(model, CONTEXT, SLOTS, "--no-draft") as worker:
         offer(worker, Load.usual(CLIENTS, WORDS_100), 0)
         cores = cores_used(worker, seconds)
-        with profiling(worker.pid, seconds) as profile:
+        with profiling(worker.pid, seconds, lock_only=True) as python:
             keep_busy(worker, seconds)
-    session.report(_table(model, profile, cores, seconds))
+        with profiling(worker.pid, seconds, lock_only=False) as everything:
+            keep_busy(worker, seconds)
+    session.report(_shares(model, python, cores, seconds), _functions(model, everything, seconds))
 
 
 def keep_busy(worker: Worker, seconds: float) -> None:
@@ -59,20 +62,28 @@ def _cpu_s(pid: int) -> float:
     return float(sum(t.user_time + t.system_time for t in threads if t.id == pid))
 
 
-def _table(model: str, profile: Profile, cores: tuple[float, float], seconds: int) -> Table:
+def _shares(model: str, python: Profile, cores: tuple[float, float], seconds: int) -> Table:
     table = Table(f"Python's share of a step, {model}, {CLIENTS} clients", ("what", "share"))
-    for thread, label in (
-        ("engine", "engine thread runs Python"),
-        ("MainThread", "event loop runs Python"),
-    ):
-        table.add(f"{label} (of all time)", f"{profile.share(thread):.1%}")
-    table.add("event loop's thread, of one core, no profiler", f"{cores[1]:.1%}")
-    table.add("whole worker, cores, no profiler", f"{cores[0]:.2f}")
-    for thread in ("engine", "MainThread"):
-        for function, count in profile.functions.get(thread, Counter()).most_common(_SHOWN):
-            table.add(f"{thread}: {function}", f"{count / max(1, profile.looks):.1%}")
+    table.add("engine thread runs Python", f"{python.share(_ENGINE):.1%} of the time")
+    table.add("event loop runs Python", f"{python.share(_EVENT_LOOP):.1%} of the time")
+    table.add("event loop's thread, without a profiler", f"{cores[1]:.1%} of a core")
+    table.add("whole worker, without a profiler", f"{cores[0]:.2f} cores")
     table.notes.append(
-        f"py-spy over {seconds} s: looks in which the thread held Python's lock. While llama.cpp "
-        "computes nobody holds it, so the engine thread's share is Python's share of a step."
+        f"py-spy over {seconds} s: looks in which the thread held Python's lock. Nobody holds it "
+        "while llama.cpp computes, so the engine thread's share is Python's share of a step. No "
+        "drafts."
+    )
+    return table
+
+
+def _functions(model: str, everything: Profile, seconds: int) -> Table:
+    """By the innermost Python function: that which called llama.cpp has llama.cpp's time."""
+    table = Table(f"Where a step goes, {model}, {CLIENTS} clients", ("function", "share"))
+    functions = everything.functions.get(_ENGINE, Counter())
+    for function, count in functions.most_common(_SHOWN):
+        table.add(function, f"{count / functions.total():.1%}")
+    table.notes.append(
+        f"py-spy over {seconds} s: the innermost Python function of the engine thread, with what it "
+        "called in C."
     )
     return table
