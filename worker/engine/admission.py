@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.engine.blocks import CELLS_PER_BLOCK, blocks_for
-from worker.engine.cache.snapshot import Snapshot, common_length
+from worker.engine.cache.snapshot import Snapshot, Tokens, common_length
 from worker.engine.residents import Resident, Residents
 from worker.engine.sequence import Sequence
 
@@ -51,7 +51,11 @@ class Fetch:
 
 
 class Admission:
-    """Finds, for each sequence, the start that leaves the least to compute."""
+    """Finds, for each sequence, the start that leaves the least to compute.
+
+    `can_cut` says whether any beginning of a sequence, or of its saved state, can be built upon;
+    otherwise a state is good only as a whole.
+    """
 
     def __init__(
         self,
@@ -59,12 +63,12 @@ class Admission:
         can_reuse: Callable[[int, int], bool],
         archive: Archive | None,
         *,
-        can_follow: bool,
+        can_cut: bool,
     ) -> None:
         self._residents = residents
         self._can_reuse = can_reuse
         self._archive = archive
-        self._can_follow = can_follow
+        self._can_cut = can_cut
 
     def plan(self, seq: Sequence, running: Iterable[Sequence]) -> Start | Follow | Fetch:
         if not seq.request.use_cache:
@@ -78,14 +82,14 @@ class Admission:
     def _ordinary(self, seq: Sequence, running: Iterable[Sequence]) -> Start | Follow | Fetch:
         tokens = seq.token_array
         source, length = self._residents.longest_prefix(tokens, self._can_reuse)
-        if self._can_follow and (follow := _best_leader(seq, running, length)):
+        if self._can_cut and (follow := _best_leader(seq, running, length)):
             return follow
         if seq.snapshot is None and self._archive is not None and seq.num_fetches < _MAX_FETCHES:
             found = self._archive.find(tokens[:-1], agent=seq.agent)
             if found is not None and found.length >= length + _MIN_GAIN:
                 return Fetch(found.key)
         if seq.snapshot is not None:
-            usable = min(common_length(seq.snapshot.tokens, tokens), len(tokens) - 1)
+            usable = self._usable(seq.snapshot, tokens, len(tokens) - 1)
             cells = max(len(tokens) + 1, len(seq.snapshot.tokens))
             if usable > length and self._can_hold(cells):
                 return Start(cells, blocks_for(cells), usable, snapshot=seq.snapshot)
@@ -117,11 +121,16 @@ class Admission:
                 return Fetch(found.key)
         if seq.snapshot is None or not seq.snapshot.exact:
             return self._afresh(seq)
-        usable = _whole(common_length(seq.snapshot.tokens, prompt))
+        usable = _whole(self._usable(seq.snapshot, prompt, len(prompt)))
         cells = max(seq.max_cells, len(seq.snapshot.tokens))
         if usable == 0 or not self._can_hold(cells):
             return self._afresh(seq)
         return Start(cells, blocks_for(cells), usable, snapshot=seq.snapshot)
+
+    def _usable(self, snapshot: Snapshot, tokens: Tokens, most: int) -> int:
+        """How many tokens of the snapshot are a beginning of these."""
+        length = min(common_length(snapshot.tokens, tokens), most)
+        return length if self._can_cut or length == len(snapshot.tokens) else 0
 
     def _can_hold(self, cells: int) -> bool:
         """A snapshot may come from a worker with a larger context."""

@@ -56,7 +56,7 @@ class Engine:
             self._residents,
             runner.can_reuse,
             archive,
-            can_follow=runner.memory.kind == "full",
+            can_cut=runner.memory.kind == "full",
         )
         can_draft = drafts and runner.memory.can_trim
         self._speculation = Speculation(runner.max_rows) if can_draft else None

@@ -131,16 +131,29 @@ def test_a_state_that_does_not_restore_is_counted_set_aside_and_computed(tmp_pat
     archive.close()
 
 
-def test_a_restore_that_shortens_nothing_is_an_error_in_the_metrics() -> None:
-    """A memory that cannot be cut takes the state, and then cannot use a part of it."""
+def test_a_state_that_can_only_be_used_whole_is_not_restored_for_a_part() -> None:
     archive = Archive(ram_bytes=1 << 20)
-    first = make_engine(archive)
-    run(first, request("1", turn(2), agent="anna"))
-    assert first.spill("anna")
     engine = make_engine(archive, memory=MemoryTraits("recurrent", can_trim=False))
+    run(engine, request("1", turn(2), agent="anna"))
+    assert engine.spill("anna")
+    assert cached(engine, request("2", turn(1) + b"?", agent="anna")) == [0]
+    stats = engine.stats().cache
+    assert (stats.useless_restores_total, stats.restores_total) == (0, 0)
+
+
+def test_a_restore_that_shortens_nothing_is_an_error_in_the_metrics(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The memory takes the state, and then cannot use the part of it that was wanted."""
+    archive = Archive(ram_bytes=1 << 20)
+    engine = make_engine(archive)
+    run(engine, request("1", turn(2), agent="anna"))
+    assert engine.spill("anna")
+    engine.runner.can_reuse = lambda slot, length: False  # type: ignore[method-assign]
     assert cached(engine, request("2", turn(1) + b"?", agent="anna")) == [0]
     stats = engine.stats().cache
     assert (stats.useless_restores_total, stats.restores_total) == (1, 0)
+    assert "restored for nothing" in caplog.text
 
 
 def test_a_request_whose_agent_is_being_read_holds_up_nobody(tmp_path: Path) -> None:
