@@ -18,7 +18,7 @@ HAIKU = {
     "seed": 42,
     "max_tokens": 50,
 }
-ENDLESS = {"job_id": "long", "prompt": "Tell me a story", "max_tokens": 8000, "ignore_eos": True}
+ENDLESS = {"job_id": "long", "prompt": "Tell me a story", "max_tokens": 6000, "ignore_eos": True}
 
 
 def execute(worker: WorkerProcess, **fields: Any) -> bytes:
