@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HARMLESS = ("NO_ROOM", "NOT_A_NUMBER", "OUT_OF_MEMORY")  # the context is as it was
+_HARMLESS = ("NO_ROOM", "OUT_OF_MEMORY")  # the context is as it was
 
 
 class Engine:
@@ -107,8 +107,8 @@ class Engine:
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
         self._keeper.receive()
-        self._keeper.tidy()
         self._admit()
+        self._keeper.tidy()
         for batch in self._schedule():
             if batch.items[0].seq.home is not None:  # an error before it may have taken its cells
                 self._compute(batch)
