@@ -9,38 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.machine import Watch
+from benchmarks.reporter import Reporter
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.session import Session
-from benchmarks.table import Table
 from pool_core.errors import LlorchError, UsageError
-
-_QUIET = 0.05  # the share of the processor that others may take while we measure
-
-
-class Reporter:
-    """Prints each table when it is complete, and keeps it unless told not to."""
-
-    def __init__(self, command: str, *, path: Path | None) -> None:
-        self._command = command
-        self._path = path
-        self._watch = Watch()
-
-    def say(self, text: str) -> None:
-        print(f"benchmarks: {text}", file=sys.stderr, flush=True)
-
-    def report(self, *tables: Table) -> None:
-        """Tables of what was measured since the last call."""
-        conditions = self._watch.conditions()
-        if conditions.others > _QUIET:
-            self.say(f"other work took {conditions.others:.0%} of the processor: do not trust this")
-        for table in tables:
-            if self._path:
-                text = results.append(table, self._command, conditions, path=self._path)
-            else:
-                text = results.section(table, self._command, conditions)
-            print(f"\n{text}", flush=True)
-        self._watch = Watch()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +47,7 @@ def run(args: argparse.Namespace, command: str) -> None:
     for scenario in SCENARIOS.values():
         if args.scenarios and scenario.name not in args.scenarios:
             continue
-        reporter = Reporter(command, path=path)
+        reporter = Reporter(command, path)
         scenario.run(_session(args, scenario.models, reporter))
 
 
@@ -91,8 +63,7 @@ def _session(args: argparse.Namespace, models: tuple[str, ...], reporter: Report
         peer_options=tuple(shlex.split(args.peer_options)),
         llama_server_path=args.llama_server,
         model_folder=args.model_folder,
-        say=reporter.say,
-        report=reporter.report,
+        reporter=reporter,
     )
 
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.models import SHAPES, make_model
 from benchmarks.peer.cache import cache_folder
 from benchmarks.peer.llama_server import build_llama_server
-from benchmarks.servers.llama_server import LlamaServer
+from benchmarks.reporter import Reporter
+from benchmarks.servers.llama_server import LlamaServer, version_of
 from benchmarks.servers.worker import Worker
 from benchmarks.table import Table
 from tests.rigs.worker import MODELS
 
 
-class Report(Protocol):
-    def __call__(self, *tables: Table) -> None: ...
-
-
 @dataclass(frozen=True)
 class Session:
-    """What was asked on the command line; `say` tells a person what is going on.
+    """What was asked on the command line.
 
     `worker_options` and `peer_options` are added to every command line of that server.
     """
@@ -38,8 +33,13 @@ class Session:
     peer_options: tuple[str, ...]
     llama_server_path: Path | None
     model_folder: Path | None
-    say: Callable[[str], None]
-    report: Report
+    reporter: Reporter
+
+    def say(self, text: str) -> None:
+        self.reporter.say(text)
+
+    def report(self, *tables: Table) -> None:
+        self.reporter.report(*tables)
 
     def model(self, name: str) -> Path:
         """A shape with random weights, made on first use, or a reference model by its name."""
@@ -50,7 +50,9 @@ class Session:
     @cached_property
     def llama_server_program(self) -> Path:
         """Built on first use, which takes minutes."""
-        return self.llama_server_path or build_llama_server(self.backend, self.say)
+        program = self.llama_server_path or build_llama_server(self.backend, self.say)
+        self.reporter.note_peer(f"llama-server {version_of(program)}")
+        return program
 
     def worker(
         self, model: str, ctx: int, slots: int, *options: str, python: tuple[str, ...] = ()

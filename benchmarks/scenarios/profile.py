@@ -83,7 +83,7 @@ def _functions(model: str, everything: Profile, seconds: int) -> Table:
     for function, count in functions.most_common(_SHOWN):
         table.add(function, f"{count / functions.total():.1%}")
     table.notes.append(
-        f"py-spy over {seconds} s: the innermost Python function of the engine thread, with what it "
-        "called in C."
+        f"py-spy over {seconds} s: the innermost Python function of the engine thread, with what "
+        "it called in C."
     )
     return table

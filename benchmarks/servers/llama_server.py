@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -91,6 +92,15 @@ class LlamaServer:
         if response.status != 200:
             raise BenchmarkError(f"llama-server could not {action} its slot: {said!r}")
         return time.perf_counter() - began
+
+
+def version_of(program: Path) -> str:
+    """The version number that it was built with; its commit is that of whatever lay around."""
+    done = subprocess.run([str(program), "--version"], capture_output=True, text=True)
+    found = re.search(r"version: (\S+)", done.stdout + done.stderr)
+    if not found:
+        raise BenchmarkError(f"{program} does not say which version it is")
+    return found[1]
 
 
 def wait_for_200(port: int, path: str, process: subprocess.Popen[bytes], name: str) -> None:
