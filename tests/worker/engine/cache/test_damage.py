@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.worker.engine.cache.kit import FINGERPRINT, LARGE, counting, files, snapshot, store
 from worker.engine.cache import file_format
 from worker.engine.cache.file_format import encode_head
+from worker.engine.cache.fingerprint import FORMAT_VERSION
 
 KEPT = snapshot("kept", counting(0, 20), state=bytes(range(256)), agent="kept")
 WHOLE = encode_head(KEPT, FINGERPRINT) + KEPT.state
@@ -67,13 +68,17 @@ def test_any_other_content(data: bytes) -> None:
 
 def forged(change: Callable[[dict[str, object]], object]) -> bytes:
     """A file by somebody who knows the format, its checksums right."""
-    start = struct.calcsize("<8sII32s")
+    start = struct.calcsize("<8sII16s")
     (size,) = struct.unpack_from("<I", WHOLE, 12)
     fields = json.loads(WHOLE[start : start + size])
     header = json.dumps(change(fields) or fields).encode()
     body = header + KEPT.tokens.tobytes()
-    digest = file_format._head_digest(1, len(header), body)
-    return struct.pack("<8sII32s", b"LLORCHKV", 1, len(header), digest) + body + KEPT.state
+    digest = file_format._head_digest(FORMAT_VERSION, len(header), body)
+    return (
+        struct.pack("<8sII16s", b"LLORCHKV", FORMAT_VERSION, len(header), digest)
+        + body
+        + KEPT.state
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def forged(change: Callable[[dict[str, object]], object]) -> bytes:
         (lambda fields: fields.update(key=5), "header"),
         (lambda fields: fields.update(key="agent/another"), "header"),
         (lambda fields: fields.update(agent=["kept"]), "header"),
-        (lambda fields: fields.update(state_sha256="0" * 64), "checksum"),
+        (lambda fields: fields.update(state_xxh3_128="0" * 32), "checksum"),
         (lambda fields: fields.update(fingerprint_digest="0" * 64), "fingerprint"),
         (lambda fields: ["not an object"], "header"),
     ],
@@ -98,13 +103,13 @@ def test_a_forged_header(change: Callable[[dict[str, object]], object], reason: 
 
 def test_a_header_nested_beyond_all_reason() -> None:
     header = b"[" * 60_000
-    data = struct.pack("<8sII32s", b"LLORCHKV", 1, len(header), b"") + header
+    data = struct.pack("<8sII16s", b"LLORCHKV", FORMAT_VERSION, len(header), b"") + header
     tells(data, {"header"})
 
 
 def test_another_version() -> None:
     data = bytearray(WHOLE)
-    data[8] = 2
+    data[8] = FORMAT_VERSION + 1
     tells(bytes(data), {"version"})
 
 

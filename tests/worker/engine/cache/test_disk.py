@@ -244,7 +244,7 @@ def test_the_fingerprint_holds_everything() -> None:
         {"kv_type": "q4_0"},
         {"settings": {"n_ctx_train": 4096, "rope_freq_base": 2e4}},
         {"adapter": "lora"},
-        {"format_version": 2},
+        {"format_version": 1},
     ]
     digests = {replace(FINGERPRINT, **change).digest for change in changes}
     assert len(digests | {FINGERPRINT.digest}) == 7
