@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+import numpy as np
+
 from worker.engine.cache import disk_files
+from worker.engine.cache.disk_files import Kept
 from worker.engine.cache.file_format import BadFile, Head, encode_head, read_head, read_state
 from worker.engine.cache.fingerprint import Fingerprint
+from worker.engine.cache.siblings import Siblings
 from worker.engine.cache.snapshot import Snapshot, Tokens
 from worker.engine.cache.stats import Tally
 
+SIBLINGS_S = 60.0
 _MAX_BAD_FILES = 16
+_TRIES = 3
 _BAD_SHARE = 10  # files set aside may take one part in so many of the budget, beside it
 
 
 @dataclass(slots=True)
 class Entry:
-    """A file of the store. `used_ns` is its mtime, which is touched on use."""
+    """A file of the store. `used_ns` is its mtime as last seen, which is touched on use."""
 
     key: str
     agent: str | None
@@ -38,19 +44,29 @@ class Entry:
 class DiskStore:
     """The files of one fingerprint, in a folder of its own below `folder`.
 
-    Other workers may use the same folder: whatever another has added, replaced or removed is seen
-    at the next `refresh`. Only one thread may call the methods; none raises for what the disk does.
-    While a file is replaced, the old one and the new are both there: by so much the sum of sizes
-    may exceed `max_bytes`.
+    `max_bytes` is for all fingerprints' files below `folder` together: whichever was not used for
+    longest goes first. Other workers may use the same folder: whatever another has added, replaced
+    or removed is seen at the next `refresh`; for the sum of sizes, what those of other fingerprints
+    have is looked up every `siblings_s` at most. By so much, and by an old file while a new one
+    replaces it, the sum may exceed `max_bytes`. Only one thread may call the methods; none raises
+    for what the disk does.
     """
 
-    def __init__(self, folder: Path, fingerprint: Fingerprint, max_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: Fingerprint,
+        max_bytes: int,
+        *,
+        siblings_s: float = SIBLINGS_S,
+    ) -> None:
         self.folder = folder / fingerprint.digest[:32]
         self.max_bytes = max_bytes
         self.tally = Tally()
         self.on_change: Callable[[str, Entry | None], None] = lambda key, entry: None
         self.on_pause: Callable[[], None] = lambda: None  # in a long write; may call `read`
         self._fingerprint = fingerprint
+        self._siblings = Siblings(self.folder, siblings_s)
         self._entries: dict[str, Entry] = {}  # by file name
         self._refused: dict[str, int] = {}  # inodes of bad files that could not be set aside
 
@@ -74,14 +90,18 @@ class DiskStore:
             found = disk_files.scan(self.folder)
         except FileNotFoundError:
             found = []
-        names = {name for name, _ in found}
+        found = [item for item in found if item.name.endswith(".kv")]
+        names = {item.name for item in found}
         for name in [name for name in self._entries if name not in names]:
             self._forget(name)
-        for name, status in sorted(found, key=lambda item: item[1].st_mtime_ns, reverse=True):
-            entry = self._entries.get(name)
-            if entry is not None and entry.inode == status.st_ino:
-                entry.used_ns = status.st_mtime_ns
-            elif self._refused.get(name) != status.st_ino:
+        new = []
+        for item in found:
+            entry = self._entries.get(item.name)
+            if entry is None or entry.inode != item.inode():
+                with suppress(FileNotFoundError):
+                    new.append((item.name, item.stat(follow_symlinks=False)))
+        for name, status in sorted(new, key=lambda item: item[1].st_mtime_ns, reverse=True):
+            if self._refused.get(name) != status.st_ino:
                 self._learn(name)
 
     def read(self, key: str) -> Snapshot | None:
@@ -90,7 +110,7 @@ class DiskStore:
         Its tokens are those of the file now: another worker may have replaced it.
         """
         name = _name(key)
-        with self._usable(name), self._open(name) as (file, status):
+        with self._usable(name), disk_files.opened(self.path(key)) as (file, status):
             head = self._head(file, status, name)
             state = read_state(file, head)
             now = time.time_ns()
@@ -109,13 +129,10 @@ class DiskStore:
             num_bytes = len(head) + len(snapshot.state)
             if num_bytes > self.max_bytes:
                 raise ValueError(f"{num_bytes} bytes do not fit in {self.max_bytes}")
-            disk_files.make_folder(self.folder)
             self._refresh()
             self._make_room(num_bytes, keep=name)
             now = time.time_ns()
-            inode = disk_files.write(
-                path, head, snapshot.state, mtime_ns=now, on_pause=self.on_pause
-            )
+            inode = self._place(path, head, snapshot.state, now)
         except ValueError as error:
             self.tally.write_failed("too_large", path, error)
             return False
@@ -169,8 +186,8 @@ class DiskStore:
             self._refused[name] = (self.folder / name).lstat().st_ino
 
     def _learn(self, name: str) -> None:
-        gone = suppress(FileNotFoundError)
-        with self._usable(name), gone, self._open(name) as (file, status):
+        path, gone = self.folder / name, suppress(FileNotFoundError)
+        with self._usable(name), gone, disk_files.opened(path) as (file, status):
             self._remember(name, self._head(file, status, name), status.st_ino, status.st_mtime_ns)
 
     def _head(self, file: FileIO, status: os.stat_result, name: str) -> Head:
@@ -181,7 +198,8 @@ class DiskStore:
 
     def _remember(self, name: str, head: Head, inode: int, used_ns: int) -> None:
         known = self._entries.get(name)
-        if known is not None and known.inode == inode:
+        # A file replaced twice may have the first one's inode.
+        if known is not None and known.inode == inode and np.array_equal(known.tokens, head.tokens):
             known.used_ns = used_ns
             return
         self._entries[name] = Entry(
@@ -193,19 +211,6 @@ class DiskStore:
         entry = self._entries.pop(name, None)
         if entry is not None:
             self.on_change(entry.key, None)
-
-    @contextmanager
-    def _open(self, name: str) -> Iterator[tuple[FileIO, os.stat_result]]:
-        """Never waits on a pipe somebody left there, nor follows a link."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        handle = os.open(self.folder / name, flags)
-        try:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise BadFile("unreadable", "not a regular file")
-            yield FileIO(handle, "rb", closefd=False), status
-        finally:
-            os.close(handle)
 
     @contextmanager
     def _usable(self, name: str) -> Iterator[None]:
@@ -229,16 +234,49 @@ class DiskStore:
             self.tally.read_failed("memory", path, "no memory for it")
             self._forget(name)
 
+    def _place(self, path: Path, head: bytes, state: bytes, mtime_ns: int) -> int:
+        """Write the file, and return its inode. Raises OSError."""
+        pause = self.on_pause
+        for _ in range(_TRIES):
+            # Another worker removes the folder of one that has nothing in it.
+            with suppress(FileNotFoundError):
+                disk_files.make_folder(self.folder)
+                return disk_files.write(path, head, state, mtime_ns=mtime_ns, on_pause=pause)
+        raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", str(path))
+
     def _make_room(self, num_bytes: int, *, keep: str) -> None:
         """Delete the least recently used until so many bytes fit. Raises OSError."""
-        others = {name: entry for name, entry in self._entries.items() if name != keep}
-        total = sum(entry.num_bytes for entry in others.values())
-        for name, entry in sorted(others.items(), key=lambda item: item[1].used_ns):
-            if total + num_bytes <= self.max_bytes:
-                return
-            (self.folder / name).unlink(missing_ok=True)
-            total -= entry.num_bytes
-            self._forget(name)
+        self._siblings.refresh()
+        if self._excess(num_bytes, keep) > 0:
+            self._siblings.refresh(in_need=True)
+            self._evict(self._excess(num_bytes, keep), keep=keep)
+
+    def _excess(self, num_bytes: int, keep: str) -> int:
+        """By how much the budget is exceeded with so many bytes in the place of `keep`."""
+        replaced = self._entries[keep].num_bytes if keep in self._entries else 0
+        return self.num_bytes - replaced + self._siblings.num_bytes + num_bytes - self.max_bytes
+
+    def _evict(self, num_bytes: int, *, keep: str) -> None:
+        """Delete the least recently used, so many bytes of them. Raises OSError."""
+        for kept, error in disk_files.delete_oldest(self._kept(keep), num_bytes):
+            if kept.path not in self._siblings:
+                if error is not None:
+                    raise error
+                self._forget(os.path.basename(kept.path))
+            elif error is None:
+                self._siblings.forget(kept.path)
+            else:
+                self._siblings.give_up(kept.path)
+                self.tally.disk_failed(disk_files.kind(error), kept.path, error)
+
+    def _kept(self, keep: str) -> list[Kept]:
+        """All that may go, but for the file `keep`."""
+        own = [
+            Kept(entry.used_ns, os.path.join(self.folder, name), entry.num_bytes)
+            for name, entry in self._entries.items()
+            if name != keep
+        ]
+        return own + self._siblings.kept
 
 
 def _name(key: str) -> str:

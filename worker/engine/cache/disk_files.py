@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import heapq
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from pool_core.files import sync_folder
+from worker.engine.cache.file_format import BadFile
 
 _TEMPORARY = ".tmp"
 _CHUNK = 1 << 23
@@ -25,6 +30,14 @@ _KINDS = {
     errno.ENOTDIR: "not_a_folder",
 }
 _LASTING = (errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+
+
+class Kept(NamedTuple):
+    """A file by when it was last used, as its mtime said when it was seen."""
+
+    used_ns: int
+    path: str
+    num_bytes: int
 
 
 def kind(error: OSError) -> str:
@@ -44,18 +57,56 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def scan(folder: Path) -> list[tuple[str, os.stat_result]]:
-    """The store's files. What a crash left half written is removed. Raises OSError."""
+def scan(folder: Path | str) -> list[os.DirEntry[str]]:
+    """The files there are. What a crash left half written is removed. Raises OSError."""
     found = []
     with os.scandir(folder) as items:
         for item in items:
-            if item.name.endswith(".kv"):
-                with suppress(FileNotFoundError):
-                    found.append((item.name, item.stat(follow_symlinks=False)))
-            elif item.name.endswith(_TEMPORARY):
-                with suppress(OSError):
-                    _remove_if_abandoned(folder / item.name)
+            if not (item.name.startswith(".") and item.name.endswith(_TEMPORARY)):
+                found.append(item)
+                continue
+            with suppress(OSError):
+                _remove_if_abandoned(item.path)
     return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[FileIO, os.stat_result]]:
+    """For reading. Never waits on a pipe somebody left there, nor follows a link.
+
+    Raises OSError, and BadFile for what is no file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadFile("unreadable", "not a regular file")
+        yield FileIO(handle, "rb", closefd=False), status
+    finally:
+        os.close(handle)
+
+
+def delete_oldest(kept: Iterable[Kept], num_bytes: int) -> Iterator[tuple[Kept, OSError | None]]:
+    """Delete the least recently used, so many bytes of them; each is told, and whether it refused.
+
+    A file that was used since it was seen waits for its new turn.
+    """
+    heap = list(kept)
+    heapq.heapify(heap)
+    while num_bytes > 0 and heap:
+        oldest, error = heapq.heappop(heap), None
+        try:
+            used_ns = os.lstat(oldest.path).st_mtime_ns
+            if used_ns > oldest.used_ns:
+                heapq.heappush(heap, oldest._replace(used_ns=used_ns))
+                continue
+            os.unlink(oldest.path)
+        except FileNotFoundError:
+            pass
+        except OSError as refusal:
+            error = refusal
+        num_bytes -= oldest.num_bytes
+        yield oldest, error
 
 
 def write(
@@ -116,11 +167,11 @@ def _create_temporary(path: Path) -> tuple[int, Path]:
         os.close(handle)  # a scan came between the creation and the lock
 
 
-def _remove_if_abandoned(path: Path) -> None:
+def _remove_if_abandoned(path: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+        os.unlink(path)
     finally:
         os.close(handle)
 

@@ -33,7 +33,7 @@ _TOKEN = np.dtype("<i4")
 class BadFile(Exception):
     """The file is not a snapshot that can be used.
 
-    `reason` is "truncated", "checksum", "version", "fingerprint" or "header".
+    `reason` is "truncated", "checksum", "version", "fingerprint", "header" or "unreadable".
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from worker.engine.cache.archive import Archive
-from worker.engine.cache.disk import DiskStore
+from worker.engine.cache.disk import SIBLINGS_S, DiskStore
 from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.cache.snapshot import Snapshot, Tokens
 
@@ -35,8 +35,14 @@ def snapshot(
     return Snapshot(f"agent/{name}", tokens(1, 2, 3) if of is None else of, state, agent, exact)
 
 
-def store(folder: Path, max_bytes: int = LARGE, of: Fingerprint = FINGERPRINT) -> DiskStore:
-    return DiskStore(folder, of, max_bytes)
+def store(
+    folder: Path,
+    max_bytes: int = LARGE,
+    of: Fingerprint = FINGERPRINT,
+    *,
+    siblings_s: float = SIBLINGS_S,
+) -> DiskStore:
+    return DiskStore(folder, of, max_bytes, siblings_s=siblings_s)
 
 
 def files(folder: Path, pattern: str = "*.kv") -> list[Path]:
