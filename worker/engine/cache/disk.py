@@ -121,7 +121,10 @@ class DiskStore:
         return None
 
     def write(self, snapshot: Snapshot) -> bool:
-        """Store or replace, all of it or nothing. False when not, which is counted and logged."""
+        """Store or replace, all of it or nothing. False when not, which is counted and logged.
+
+        On a full disk what was not used for longest makes room, if that is enough.
+        """
         name = _name(snapshot.key)
         path = self.folder / name
         try:
@@ -142,13 +145,7 @@ class DiskStore:
         self.tally.written()
         self._refused.pop(name, None)
         self._entries[name] = Entry(
-            snapshot.key,
-            snapshot.agent,
-            snapshot.exact,
-            snapshot.tokens,
-            num_bytes,
-            now,
-            inode,
+            snapshot.key, snapshot.agent, snapshot.exact, snapshot.tokens, num_bytes, now, inode
         )
         self.on_change(snapshot.key, self._entries[name])
         return True
@@ -236,13 +233,30 @@ class DiskStore:
 
     def _place(self, path: Path, head: bytes, state: bytes, mtime_ns: int) -> int:
         """Write the file, and return its inode. Raises OSError."""
-        pause = self.on_pause
-        for _ in range(_TRIES):
-            # Another worker removes the folder of one that has nothing in it.
-            with suppress(FileNotFoundError):
+        tries = 0
+        while True:
+            tries += 1
+            try:
                 disk_files.make_folder(self.folder)
-                return disk_files.write(path, head, state, mtime_ns=mtime_ns, on_pause=pause)
-        raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", str(path))
+                return disk_files.write(
+                    path, head, state, mtime_ns=mtime_ns, on_pause=self.on_pause
+                )
+            except OSError as error:
+                num_bytes = len(head) + len(state)
+                if tries == _TRIES or not self._mend(error, num_bytes, keep=path.name):
+                    raise
+
+    def _mend(self, error: OSError, num_bytes: int, *, keep: str) -> bool:
+        """Whether another try may do better. Raises OSError."""
+        if isinstance(error, FileNotFoundError):
+            return True  # another worker removes the folder of one that has nothing in it
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return False
+        missing = max(num_bytes - disk_files.free_bytes(self.folder), 1)
+        if sum(kept.num_bytes for kept in self._kept(keep)) < missing:
+            return False
+        self._evict(missing, keep=keep)
+        return True
 
     def _make_room(self, num_bytes: int, *, keep: str) -> None:
         """Delete the least recently used until so many bytes fit. Raises OSError."""

@@ -109,6 +109,12 @@ def delete_oldest(kept: Iterable[Kept], num_bytes: int) -> Iterator[tuple[Kept, 
         yield oldest, error
 
 
+def free_bytes(folder: Path) -> int:
+    """What the disk has left for us. Raises OSError."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
 def write(
     path: Path, head: bytes, state: bytes, *, mtime_ns: int, on_pause: Callable[[], None]
 ) -> int:
@@ -117,8 +123,7 @@ def write(
     A crash leaves the old file or the new one, and maybe a temporary one that `scan` removes.
     `on_pause` is called every few megabytes.
     """
-    free = os.statvfs(path.parent)
-    if free.f_bavail * free.f_frsize < len(head) + len(state):
+    if free_bytes(path.parent) < len(head) + len(state):
         raise OSError(errno.ENOSPC, "no space left", str(path))
     handle, temporary = _create_temporary(path)
     try:

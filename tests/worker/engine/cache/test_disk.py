@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -24,6 +25,7 @@ from tests.worker.engine.cache.kit import (
     store,
     tokens,
 )
+from worker.engine.cache import disk_files
 from worker.engine.cache.file_format import encode_head
 from worker.engine.cache.snapshot import Snapshot
 
@@ -211,6 +213,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
     disk = store(small_disk)
+    (small_disk / "other").write_bytes(bytes(100_000))
     assert disk.write(snapshot("one", state=bytes(100_000)))
     for name in ("two", "one"):
         assert not disk.write(snapshot(name, state=bytes(200_000)))
@@ -218,8 +221,40 @@ def test_a_full_disk(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None
     assert same(disk.read("agent/one"), snapshot("one", state=bytes(100_000)))
     assert disk.tally.failures == {"disk_full": 2}
     assert sum("disk_full" in line for line in caplog.messages) == 1
-    disk.remove("agent/one")
+    (small_disk / "other").unlink()
     assert disk.write(snapshot("two", state=bytes(200_000)))
+
+
+def test_on_a_full_disk_the_least_recently_used_make_room(small_disk: Path) -> None:
+    disk = store(small_disk)
+    for name in "abcdef":
+        assert disk.write(snapshot(name, state=bytes(40_000)))
+    assert disk.read("agent/a") is not None
+    assert disk.write(snapshot("g", state=bytes(60_000)))
+    kept = {name for name in "abcdefg" if disk.path(f"agent/{name}").exists()}
+    assert kept == set("adefg")
+    assert disk.tally.failures == {}
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+def test_a_disk_that_stays_full_costs_few_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    disk, write, left = store(tmp_path), os.write, [refusals]
+    for name in "abcdef":
+        assert disk.write(snapshot(name))
+
+    def refuse(handle: int, data: bytes) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(handle, data)
+
+    monkeypatch.setattr(disk_files.os, "write", refuse)
+    assert disk.write(snapshot("g")) == (refusals < 3)
+    assert len(files(tmp_path)) == {1: 6, 2: 5, 3: 4}[refusals]
+    assert files(tmp_path, ".*") == []
+    assert disk.tally.failures == ({} if refusals < 3 else {"disk_full": 1})
 
 
 def test_a_write_that_breaks_off_half_way_leaves_nothing(tmp_path: Path) -> None:
