@@ -43,10 +43,14 @@ class Tally:
         self._said: set[str] = set()
 
     def read_failed(self, reason: str, where: object, detail: object) -> None:
-        """A stored snapshot cannot be used. One log line for each."""
+        """A stored snapshot cannot be used. One log line for each.
+
+        What vanished is no fault: workers that share a budget make room for each other.
+        """
         with self._lock:
             self._failures[reason] += 1
-        log.warning("cache: %s is not usable (%s): %s", where, reason, detail)
+        level = logging.DEBUG if reason == "vanished" else logging.WARNING
+        log.log(level, "cache: %s is not usable (%s): %s", where, reason, detail)
 
     def write_failed(self, reason: str, where: object, detail: object) -> None:
         """A snapshot is not kept on disk."""

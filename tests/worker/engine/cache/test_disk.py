@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import resource
 import stat
@@ -122,14 +123,18 @@ def test_two_workers_share_a_folder_and_its_budget(tmp_path: Path) -> None:
     assert same(one.read("agent/7"), snapshot("7", counting(0, 50)))
 
 
-def test_files_that_vanish_are_missed_quietly(tmp_path: Path) -> None:
+def test_files_that_vanish_are_missed_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     disk = store(tmp_path)
     for name in ("one", "two"):
         disk.write(snapshot(name))
     for path in files(tmp_path):
         path.unlink()
-    assert disk.read("agent/one") is None
+    with caplog.at_level(logging.DEBUG):
+        assert disk.read("agent/one") is None
     assert disk.tally.failures == {"vanished": 1}
+    assert [record.levelno for record in caplog.records] == [logging.DEBUG]
     disk.remove("agent/two")
     disk.set_aside("agent/one", "refused")
     assert disk.write(snapshot("three"))
