@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK
 from worker.engine.events import TopLogprob
 from worker.engine.request import GenerateRequest
-from worker.engine.runner import MemoryTraits, ModelInfo, RestoreFailed, RunnerError, Sample
+from worker.engine.runner import Layout, MemoryTraits, ModelInfo, RestoreFailed, RunnerError, Sample
 
 EOS = 256
 BOS = 257
@@ -55,7 +56,9 @@ class FakeRunner:
 
     Its cache is as strict as a real one is careless: a batch that leaves a gap, builds on other
     tokens than its sequence's, or needs more cells than there are, is an AssertionError.
+    With `split_cells` each slot has so many of its own, until it is reshaped.
     `batches` is everything that was decoded. While `gate` is not set, decode waits for it.
+    `step_s` is how long a decode takes, in which other threads may run.
     `error` is raised by the next decode, `isolate_error` by the next isolate, once. `restored`
     counts the states that were taken.
     """
@@ -71,10 +74,14 @@ class FakeRunner:
         context_length: int | None = None,
         chat_template: str | None = None,
         memory: MemoryTraits | None = None,
+        split_cells: int | None = None,
     ) -> None:
         self.vocab = ByteVocab()
-        self.num_slots = num_slots
-        self.num_cells = num_cells
+        unified = Layout(False, num_slots, num_cells)
+        self.layouts = [unified]
+        if split_cells is not None:
+            self.layouts.insert(0, Layout(True, num_slots, split_cells))
+        self.layout = self.layouts[0]
         self.max_batch_tokens = max_batch_tokens
         self.max_rows = max_rows
         self.memory = memory or MemoryTraits()
@@ -103,11 +110,20 @@ class FakeRunner:
         self.isolate_error: Exception | None = None
         self.restored = 0
         self._restore_error: RestoreFailed | None = None
+        self.step_s = 0.0
         self.num_resets = 0
         self.closed = False
         self._script = script
         self._cells: dict[int, list[Cell]] = {}  # slot -> its cells, by position
         self._isolated: dict[int, int] = {}  # slot -> the most cells it may hold
+
+    @property
+    def num_slots(self) -> int:
+        return self.layout.num_slots
+
+    @property
+    def num_cells(self) -> int:
+        return self.layout.num_cells
 
     @property
     def used_cells(self) -> int:
@@ -132,6 +148,8 @@ class FakeRunner:
 
     def decode(self, batch: Batch) -> list[list[Sample]]:
         self.gate.wait()
+        if self.step_s:
+            time.sleep(self.step_s)
         error, self.error = self.error, None
         if error is not None:
             raise error
@@ -154,7 +172,9 @@ class FakeRunner:
         assert not self._cells.get(target), "the target is not empty"
         assert self.can_reuse(source, length)
         assert source not in self._isolated and target not in self._isolated
-        self._cells[target] = self._cells[source][:length]
+        cells = self._cells[source][:length]
+        is_split = self.layout.is_split
+        self._cells[target] = [Cell(cell.token) for cell in cells] if is_split else cells
 
     def trim(self, slot: int, length: int) -> None:
         assert length == 0 or self.can_reuse(slot, length)
@@ -179,6 +199,7 @@ class FakeRunner:
             raise RestoreFailed("short", f"{len(tokens)} of {num_tokens}")
         self._cells[slot] = [Cell(token) for token in tokens]
         self.restored += 1
+        assert len(tokens) <= self._isolated.get(slot, self.layout.slot_cells)
         assert self.used_cells <= self.num_cells, "the cache is overfull"
 
     def fail_restore(self, reason: str) -> None:
@@ -195,6 +216,12 @@ class FakeRunner:
         self._isolated.clear()
         self.num_resets += 1
 
+    def reshape(self, layout: Layout) -> None:
+        assert layout in self.layouts and not self._isolated
+        assert not any(self._cells.values()), "somebody's cells are lost"
+        self._cells.clear()
+        self.layout = layout
+
     def interrupt(self) -> None:
         self.error = RunnerError("interrupted", code="ABORTED")
         self.gate.set()
@@ -208,7 +235,7 @@ class FakeRunner:
         before = [cell.token for cell in cells]
         assert before == item.seq.tokens[: item.start], "another sequence's cells"
         cells += map(Cell, item.tokens)
-        assert len(cells) <= self._isolated.get(item.slot, self.num_cells)
+        assert len(cells) <= self._isolated.get(item.slot, self.layout.slot_cells)
 
     def _sample(self, item: BatchItem) -> list[Sample]:
         """One token, and one more for each draft that is what the script says."""

@@ -54,7 +54,8 @@ class Admission:
     """Finds, for each sequence, the start that leaves the least to compute.
 
     `can_cut` says whether any beginning of a sequence, or of its saved state, can be built upon;
-    otherwise a state is good only as a whole.
+    otherwise a state is good only as a whole. `max_cells` is the most that a slot can have in any
+    layout; a snapshot may come from a worker with a larger context.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class Admission:
         archive: Archive | None,
         *,
         can_cut: bool,
+        max_cells: int,
     ) -> None:
         self._residents = residents
         self._can_reuse = can_reuse
         self._archive = archive
         self._can_cut = can_cut
+        self._max_cells = max_cells
 
     def plan(self, seq: Sequence, running: Iterable[Sequence]) -> Start | Follow | Fetch:
         if not seq.request.use_cache:
@@ -91,7 +94,7 @@ class Admission:
         if seq.snapshot is not None:
             usable = self._usable(seq.snapshot, tokens, len(tokens) - 1)
             cells = max(len(tokens) + 1, len(seq.snapshot.tokens))
-            if usable > length and self._can_hold(cells):
+            if usable > length and cells <= self._max_cells:
                 return Start(cells, blocks_for(cells), usable, snapshot=seq.snapshot)
         return self._afresh(seq) if source is None else self._upon(seq, source, length)
 
@@ -102,7 +105,9 @@ class Admission:
         is_own = source.agent is not None and source.agent == seq.agent
         is_extended = source.agent is None and source.length == length
         resumes = source.slot in self._residents.idle and (is_own or is_extended)
-        blocks = blocks_for(cells) - whole
+        blocks = blocks_for(cells)
+        if resumes or not self._residents.layout.is_split:
+            blocks -= whole
         if resumes:
             blocks -= self._residents.ledger.only_held(source.blocks[whole:])
         return Start(cells, blocks, length, source, resumes)
@@ -123,7 +128,7 @@ class Admission:
             return self._afresh(seq)
         usable = _whole(self._usable(seq.snapshot, prompt, len(prompt)))
         cells = max(seq.max_cells, len(seq.snapshot.tokens))
-        if usable == 0 or not self._can_hold(cells):
+        if usable == 0 or cells > self._max_cells:
             return self._afresh(seq)
         return Start(cells, blocks_for(cells), usable, snapshot=seq.snapshot)
 
@@ -131,10 +136,6 @@ class Admission:
         """How many tokens of the snapshot are a beginning of these."""
         length = min(common_length(snapshot.tokens, tokens), most)
         return length if self._can_cut or length == len(snapshot.tokens) else 0
-
-    def _can_hold(self, cells: int) -> bool:
-        """A snapshot may come from a worker with a larger context."""
-        return blocks_for(cells) <= self._residents.ledger.total
 
 
 def _best_leader(seq: Sequence, running: Iterable[Sequence], length: int) -> Follow | None:

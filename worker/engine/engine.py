@@ -12,10 +12,11 @@ from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
 from worker.engine.events import EngineEvent, Failed
 from worker.engine.keeper import CacheKeeper
+from worker.engine.layouts import LayoutChoice
 from worker.engine.pace import Pace
 from worker.engine.request import GenerateRequest
 from worker.engine.residents import Residents
-from worker.engine.runner import ModelRunner, RunnerError, Sample
+from worker.engine.runner import Layout, ModelRunner, RunnerError, Sample
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Sequence
 from worker.engine.speculation import Speculation
@@ -49,23 +50,26 @@ class Engine:
         self._runner = runner
         self._clock = clock
         self._archive = archive
-        self._residents = Residents(runner.num_slots, runner.num_cells)
+        self._residents = Residents(runner.layout)
         self._keeper = CacheKeeper(runner, self._residents, archive, clock)
-        self._scheduler = Scheduler(runner.max_batch_tokens, max_running or runner.num_slots)
+        num_slots = min(layout.num_slots for layout in runner.layouts)
+        self._scheduler = Scheduler(runner.max_batch_tokens, max_running or num_slots)
         self._admission = Admission(
             self._residents,
             runner.can_reuse,
             archive,
             can_cut=runner.memory.kind == "full",
+            max_cells=max(layout.slot_cells for layout in runner.layouts),
         )
+        self._layouts = LayoutChoice(runner.layouts)
         can_draft = drafts and runner.memory.can_trim
         self._speculation = Speculation(runner.max_rows) if can_draft else None
         self._pace = Pace()
         self._totals = Totals()
         self._events: list[EngineEvent] = []  # kept here, so that an exception loses none
         self._is_stalled = False
-        total_cells = self._residents.ledger.total * CELLS_PER_BLOCK
-        self.max_sequence_tokens = min(total_cells, runner.info.context_length)
+        blocks = max(layout.slot_cells for layout in runner.layouts) // CELLS_PER_BLOCK
+        self.max_sequence_tokens = min(blocks * CELLS_PER_BLOCK, runner.info.context_length)
 
     @property
     def runner(self) -> ModelRunner:
@@ -126,11 +130,15 @@ class Engine:
 
     @property
     def has_chores(self) -> bool:
-        return self._keeper.has_chores
+        return self._keeper.has_chores or self._residents.layout != self._layouts.usual
 
     def do_chore(self) -> None:
-        """Save or move out one idle sequence, while nobody waits for anything."""
-        self._keeper.do_chore()
+        """Save or move out one idle sequence, or go back to the usual layout, while nobody waits
+        for anything."""
+        if self._keeper.has_chores:
+            self._keeper.do_chore()
+        elif self._layouts.may_return(self._clock()):
+            self._reshape(self._layouts.usual)
 
     def keep_all(self) -> None:
         """Hand everything worth keeping over to the disk, before the end."""
@@ -148,7 +156,7 @@ class Engine:
             if held != one.length:
                 raise LeakedBlocks(f"slot {one.slot} holds {held} positions, not {one.length}")
         slots = self._residents.running.keys() | self._residents.idle.keys()
-        for slot in set(range(self._runner.num_slots)) - slots:
+        for slot in set(range(self._runner.layout.num_slots)) - slots:
             if self._runner.num_cached(slot):
                 raise LeakedBlocks(f"slot {slot} is free and not empty")
 
@@ -172,8 +180,8 @@ class Engine:
             if self._scheduler.is_full:
                 break
             plan = self._plan(seq)
-            while plan is not None and not self._has_room(plan):
-                if not self._can_do_without(plan):
+            while plan is not None and not self._has_room(seq, plan):
+                if not self._can_make_way(seq, plan):
                     break
                 plan = self._plan(seq)
             else:
@@ -198,14 +206,18 @@ class Engine:
             if seq.is_loading:
                 return None
 
-    def _has_room(self, plan: Start) -> bool:
+    def _has_room(self, seq: Sequence, plan: Start) -> bool:
+        if not self._residents.can_hold(plan.cells, isolated=seq.is_isolated):
+            return False
         return self._keeper.leaves_headroom(plan.blocks) and self._keeper.make_room(
             plan.blocks, with_slot=not plan.resumes, spare=plan.source
         )
 
-    def _can_do_without(self, plan: Start) -> bool:
-        """Whether there would be room without the idle one it was to build upon, which is then
-        moved out."""
+    def _can_make_way(self, seq: Sequence, plan: Start) -> bool:
+        """Whether more could be done for it, which has then been done: another layout, if it does
+        not fit into a slot of this one, or moving out the idle one it was to build upon."""
+        if not self._residents.can_hold(plan.cells, isolated=seq.is_isolated):
+            return self._reshape(self._layouts.largest)
         source = plan.source
         if source is None or plan.resumes or source.slot not in self._residents.idle:
             return False
@@ -214,8 +226,27 @@ class Engine:
         self._keeper.evict(source)
         return True
 
+    def _reshape(self, layout: Layout) -> bool:
+        """Change the layout, with everybody's state kept outside meanwhile; False when somebody
+        computes in a context of its own, which would not survive it."""
+        if any(seq.is_isolated for seq in self._scheduler.running):
+            return False
+        for seq in list(reversed(self._scheduler.running)):
+            self._scheduler.put_back(seq)
+            self._keeper.park(seq)
+        self._keeper.evict_all()
+        self._residents.reshape(layout)
+        self._totals.reshapes += 1
+        try:
+            self._runner.reshape(layout)
+        except RunnerError as error:
+            self._fail_everyone(error)
+            return False
+        return True
+
     def _start(self, seq: Sequence, plan: Start) -> None:
         self._scheduler.start(seq)
+        self._layouts.note(plan.cells, self._clock())
         try:
             self._keeper.occupy(seq, plan)
         except RunnerError as error:
@@ -228,7 +259,8 @@ class Engine:
             return self._scheduler.schedule(())
         drafts: dict[str, list[int]] = {}
         if self._speculation is not None and len(decoding) == len(self._scheduler.running):
-            drafts = self._speculation.propose(decoding)
+            slot_cells = self._residents.layout.slot_cells
+            drafts = self._speculation.propose(decoding, slot_cells)
         items = []
         for seq in decoding:
             draft = drafts.get(seq.id, [])
@@ -240,15 +272,16 @@ class Engine:
         return self._scheduler.schedule(items, self._pace.prompt_tokens)
 
     def _can_grow(self, seq: Sequence, cells: int) -> bool:
-        """Room for so many more cells, if need be by moving others out; False when it was the
-        newest, and had to go itself."""
+        """Room for so many more cells, if need be by moving others out; False when it had to go
+        itself: as the newest, or because no slot of this layout is large enough."""
         residents = self._residents
         while seq.home is not None and not residents.extend(seq.home, seq.home.length + cells):
-            if self._keeper.make_room(1, with_slot=False):
+            fits = residents.can_hold(seq.home.length + cells, isolated=seq.is_isolated)
+            if fits and self._keeper.make_room(1, with_slot=False):
                 continue
-            victim = self._scheduler.newest_ordinary() or seq
-            self._scheduler.put_back(victim)
-            self._keeper.park(victim)
+            victim = self._scheduler.newest_ordinary() if fits else None
+            self._scheduler.put_back(victim or seq)
+            self._keeper.park(victim or seq)
         return seq.home is not None
 
     def _compute(self, batch: Batch) -> None:
@@ -307,9 +340,12 @@ class Engine:
         try:
             self._runner.reset()
         except RunnerError as error:
-            log.error("the context could not be made anew: %s", error)
-            everyone = [*self._scheduler.running, *self._scheduler.waiting]
-            self._events += self._fail(everyone, error)
+            self._fail_everyone(error)
+
+    def _fail_everyone(self, error: RunnerError) -> None:
+        log.error("the context could not be made anew: %s", error)
+        everyone = [*self._scheduler.running, *self._scheduler.waiting]
+        self._events += self._fail(everyone, error)
 
     def _fail(self, seqs: list[Sequence], error: RunnerError) -> list[EngineEvent]:
         """End them. What they have computed is not to be trusted."""

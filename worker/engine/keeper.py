@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 _MIN_KEPT = 16  # tokens; computing fewer costs nothing
 _MIN_SAVED = CELLS_PER_BLOCK  # of a sequence that is nobody's
-# Cells of idle sequences slow every decode down (attention passes over them), and bringing one
-# back from RAM takes milliseconds: they may fill a part of the context, not all of it.
-_IDLE_SHARE = 0.25
+# Where all share one pool of cells, attention passes over those of idle sequences too: 2,000 of
+# them slow a decode down by 7 to 37 per cent, and bringing them back from RAM takes 10 ms.
+_IDLE_SHARE = 0.125
 _HIGH, _CRITICAL = 0.8, 0.9
 _DIRTY_S = 10.0  # how long a finished turn may be in the context alone
 
@@ -83,9 +83,13 @@ class CacheKeeper:
         """Whether those who run can still grow when one more starts. Whoever is alone may have
         everything."""
         residents = self._residents
-        if not residents.running:
+        if not residents.running or residents.layout.is_split:
             return True
         return residents.num_running_blocks + blocks <= _CRITICAL * residents.ledger.total
+
+    def evict_all(self) -> None:
+        for one in list(self._residents.idle.values()):
+            self.evict(one)
 
     def evict(self, one: Resident) -> None:
         """Out of the context, to RAM if it is worth it."""
@@ -133,7 +137,8 @@ class CacheKeeper:
         """Take a running sequence out of the context; it goes on later where it is now."""
         home = seq.home
         assert home is not None, "only who runs can be parked"
-        seq.snapshot = Snapshot(_PARKED, home.computed, self._runner.save(home.slot))
+        if home.length:
+            seq.snapshot = Snapshot(_PARKED, home.computed, self._runner.save(home.slot))
         self.totals.preemptions += 1
         self._close(home)
         seq.park()
@@ -236,7 +241,7 @@ class CacheKeeper:
     def _is_crowded(self) -> bool:
         """Whether an idle one has to go. Not every step counts who holds what."""
         residents = self._residents
-        if not residents.idle:
+        if not residents.idle or residents.layout.is_split:
             return False
         if residents.ledger.used > _HIGH * residents.ledger.total:
             return True
@@ -264,10 +269,14 @@ class CacheKeeper:
 
     def _open(self, seq: Sequence, start: Start) -> Resident:
         home = self._residents.open(
-            seq.tokens, start.cells, agent=seq.agent, source=start.source, length=start.length
+            seq.tokens,
+            start.cells,
+            agent=seq.agent,
+            isolated=seq.is_isolated,
+            source=start.source,
+            length=0 if start.source is None else start.length,
         )
         if seq.is_isolated:
-            home.is_isolated = True
             try:
                 self._runner.isolate(home.slot, start.cells)
             except Exception:

@@ -57,9 +57,8 @@ class EngineLoop:
 
     def post(self, command: Command) -> None:
         """Have the engine's thread do this before its next step. From any thread."""
-        with self._wake:
-            self._inbox.append(command)
-            self._wake.notify()
+        self._inbox.append(command)
+        self._notify()
 
     def stop(self) -> None:
         """End the thread after the step it is in. Blocks until it has ended."""
@@ -102,17 +101,21 @@ class EngineLoop:
 
     def _next_commands(self) -> list[Command] | None:
         """What was posted, waiting for something to do; None when it is time to end."""
+        if not self._inbox and not self._engine.has_work:
+            self._wait()
+        commands: list[Command] = []
+        while self._inbox:
+            commands.append(self._inbox.popleft())
+        return None if self._stopping and not commands else commands
+
+    def _wait(self) -> None:
         engine = self._engine
+        patience = _QUIET_S if engine.has_chores else None
+        # The lock is for waiting only: taken in every step it would keep those out who post.
         with self._wake:
             self._wake.wait_for(
-                lambda: self._stopping or self._inbox or engine.has_work,
-                timeout=_QUIET_S if engine.has_chores else None,
+                lambda: self._stopping or self._inbox or engine.has_work, timeout=patience
             )
-            if self._stopping and not self._inbox:
-                return None
-            commands = list(self._inbox)
-            self._inbox.clear()
-            return commands
 
 
 class AsyncEngine:

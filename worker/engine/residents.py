@@ -9,6 +9,7 @@ import numpy as np
 
 from worker.engine.blocks import CELLS_PER_BLOCK, BlockLedger, blocks_for
 from worker.engine.cache.snapshot import Tokens, common_length
+from worker.engine.runner import Layout
 
 
 class Resident:
@@ -64,17 +65,21 @@ class Resident:
 class Residents:
     """Leases slots and blocks, and remembers who is idle, least recently used first."""
 
-    def __init__(self, num_slots: int, num_cells: int) -> None:
-        self.num_slots = num_slots
-        self.ledger = BlockLedger(num_cells // CELLS_PER_BLOCK)
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.ledger = BlockLedger(layout.num_cells // CELLS_PER_BLOCK)
         self.running: dict[int, Resident] = {}  # by slot
         self.idle: dict[int, Resident] = {}  # by slot, least recently used first
         self.num_changes = 0  # of who is idle, and with how much
-        self._free_slots = list(range(num_slots))
+        self._free_slots = list(range(layout.num_slots))
 
     @property
     def has_free_slot(self) -> bool:
         return bool(self._free_slots)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.running and not self.idle
 
     @property
     def num_idle_blocks(self) -> int:
@@ -90,10 +95,11 @@ class Residents:
         cells: int,
         *,
         agent: str | None = None,
+        isolated: bool = False,
         source: Resident | None = None,
         length: int = 0,
     ) -> Resident:
-        """A running resident with room for `cells`, sharing the source's first `length`.
+        """A running resident with room for `cells`, to get the source's first `length`.
 
         The caller has made sure that a slot and the blocks that are not shared are free.
         """
@@ -101,10 +107,11 @@ class Residents:
         slot = min(self._free_slots)
         self._free_slots.remove(slot)
         one = Resident(slot, tokens, agent)
-        if source is not None:
+        one.is_isolated = isolated
+        one.length = length
+        if source is not None and not self.layout.is_split:
             one.blocks = source.blocks[: length // CELLS_PER_BLOCK]
             self.ledger.share(one.blocks)
-            one.length = length
         self.running[slot] = one
         assert self.extend(one, cells), "opened without room"
         return one
@@ -124,10 +131,25 @@ class Residents:
         missing = blocks_for(cells) - len(one.blocks)
         if missing <= 0:
             return True
-        if missing > self.ledger.free:
+        if missing > self.ledger.free or not self.can_hold(cells, isolated=one.is_isolated):
             return False
         one.blocks += self.ledger.take(missing)
         return True
+
+    def can_hold(self, cells: int, *, isolated: bool) -> bool:
+        """Whether so many ever fit into one slot of this layout. Who has a context of its own
+        is bound by the budget alone."""
+        if isolated:
+            return blocks_for(cells) <= self.ledger.total
+        return cells <= self.layout.slot_cells
+
+    def reshape(self, layout: Layout) -> None:
+        """Start again, empty, with other slots."""
+        assert self.is_empty, "somebody is still here"
+        self.layout = layout
+        self.ledger = BlockLedger(layout.num_cells // CELLS_PER_BLOCK)
+        self._free_slots = list(range(layout.num_slots))
+        self.num_changes += 1
 
     def cut(self, one: Resident, length: int) -> None:
         """Keep the first `length`, and of the blocks only those that are whole: what follows in
@@ -181,7 +203,7 @@ class Residents:
         """Raises LeakedBlocks."""
         everyone = [*self.running.values(), *self.idle.values()]
         self.ledger.check(one.blocks for one in everyone)
-        assert len(everyone) + len(self._free_slots) == self.num_slots, "a slot is lost"
+        assert len(everyone) + len(self._free_slots) == self.layout.num_slots, "a slot is lost"
         assert all(len(one.blocks) >= blocks_for(one.length) for one in everyone)
 
     def _shareable(self) -> Iterable[Resident]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -117,6 +118,24 @@ class MemoryTraits:
     can_restore: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the cells of the context that ordinary sequences share are dealt out.
+
+    Split: each slot has `slot_cells` of its own; nobody's attention passes over another's cells,
+    and copying a prefix copies its cells. Unified: any slot may have all of them, and a copy
+    shares them.
+    """
+
+    is_split: bool
+    num_slots: int
+    slot_cells: int
+
+    @property
+    def num_cells(self) -> int:
+        return self.num_slots * self.slot_cells if self.is_split else self.slot_cells
+
+
 class Sampler(Protocol):
     """How one sequence chooses its tokens, and what it remembers of them. Opaque to the engine."""
 
@@ -134,12 +153,12 @@ class ModelRunner(Protocol):
     @property
     def memory(self) -> MemoryTraits: ...
     @property
-    def num_slots(self) -> int:
-        """Of sequences that run and of those that are only kept, together."""
+    def layouts(self) -> Sequence[Layout]:
+        """Those it can have, the one it starts with first."""
         ...
 
     @property
-    def num_cells(self) -> int: ...
+    def layout(self) -> Layout: ...
     @property
     def max_batch_tokens(self) -> int: ...
     @property
@@ -171,7 +190,7 @@ class ModelRunner(Protocol):
         ...
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Let the empty `target` share the cells of the source's first `length` positions."""
+        """Let the empty `target` have what the source has at its first `length` positions."""
         ...
 
     def trim(self, slot: int, length: int) -> None:
@@ -200,6 +219,13 @@ class ModelRunner(Protocol):
     def reset(self) -> None:
         """Forget every slot and start with fresh contexts, after an error that leaves the cache
         in doubt. Raises RunnerError when that cannot be done."""
+        ...
+
+    def reshape(self, layout: Layout) -> None:
+        """Make the shared context anew, empty, in that layout. Nothing may be isolated.
+
+        Raises RunnerError when it cannot be made, as `reset`.
+        """
         ...
 
     def interrupt(self) -> None:

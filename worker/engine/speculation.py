@@ -16,15 +16,19 @@ class Speculation:
         self._max_rows = max_rows
         self.drafted = self.accepted = 0
 
-    def propose(self, decoding: list[Sequence]) -> dict[str, list[int]]:
-        """Drafts by request id; together with the sequences' own rows at most `max_rows`."""
+    def propose(self, decoding: list[Sequence], slot_cells: int) -> dict[str, list[int]]:
+        """Drafts by request id; together with the sequences' own rows at most `max_rows`, and
+        never more than a slot can hold."""
         drafts = {}
         rows = len(decoding)
         for seq in decoding:
             if seq.is_isolated or seq.drafter is None:
                 continue
             limit = min(
-                self._policy.length(seq.drafter, rows), self._max_rows - rows, seq.output_left - 1
+                self._policy.length(seq.drafter, rows),
+                self._max_rows - rows,
+                seq.output_left - 1,
+                slot_cells - len(seq.tokens),
             )
             if limit > 0 and (draft := seq.drafter.propose(limit)):
                 drafts[seq.id] = draft

@@ -32,6 +32,7 @@ class Totals:
     drafted: int = 0
     accepted: int = 0
     resets: int = 0
+    reshapes: int = 0
 
     def count(self, events: Iterable[EngineEvent]) -> None:
         """Add what the ended requests among the events have cost."""
@@ -112,6 +113,7 @@ class EngineStats:
     drafted_total: int = 0
     accepted_total: int = 0
     resets_total: int = 0
+    reshapes_total: int = 0
     cache: CacheStats = field(default_factory=CacheStats)
 
     @classmethod
@@ -128,5 +130,6 @@ class EngineStats:
             drafted_total=totals.drafted,
             accepted_total=totals.accepted,
             resets_total=totals.resets,
+            reshapes_total=totals.reshapes,
             **now,
         )

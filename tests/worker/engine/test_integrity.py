@@ -50,9 +50,14 @@ class Play:
     events: list[EngineEvent] = field(default_factory=list)
     requests: dict[str, GenerateRequest] = field(default_factory=dict)
 
+    split: bool = False
+
     def __post_init__(self) -> None:
         self.runner = FakeRunner(
-            num_slots=SLOTS, num_cells=BLOCKS * CELLS_PER_BLOCK, max_batch_tokens=300
+            num_slots=SLOTS,
+            num_cells=BLOCKS * CELLS_PER_BLOCK,
+            max_batch_tokens=300,
+            split_cells=CELLS_PER_BLOCK if self.split else None,
         )
         archive = Archive(ram_bytes=12_000)  # some snapshots fall out of it
         self.engine = Engine(self.runner, archive=archive, max_running=3)
@@ -130,9 +135,9 @@ def test_integrity(part: int) -> None:
         phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(schedules)
-    def play(actions: list[tuple[object, ...]]) -> None:
-        it = Play()
+    @given(schedules, st.booleans())
+    def play(actions: list[tuple[object, ...]], split: bool) -> None:
+        it = Play(split=split)
         it.to_the_end(actions)
         it.check_answers()
 

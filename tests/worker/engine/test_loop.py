@@ -26,6 +26,7 @@ def request(name: str, prompt: bytes = b"hello", max_tokens: int = 5) -> Generat
 
 @asynccontextmanager
 async def engine_on(runner: FakeRunner, **limits: Any) -> AsyncIterator[AsyncEngine]:
+    runner.step_s = 0.0002  # as with a model, most of the time nobody needs Python's lock
     engine = AsyncEngine(runner, drafts=False, **limits)
     engine.start()
     try:

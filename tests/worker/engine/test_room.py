@@ -32,8 +32,8 @@ def texts(events: list[EngineEvent]) -> dict[str, str]:
     return said
 
 
-def test_idle_sequences_fill_a_quarter_and_the_oldest_leave_first() -> None:
-    engine, _ = make(blocks=16, archive=Archive(ram_bytes=1 << 20))
+def test_idle_sequences_fill_an_eighth_and_the_oldest_leave_first() -> None:
+    engine, _ = make(blocks=32, archive=Archive(ram_bytes=1 << 20))
     prompts = [text_of(300, start=10_000 * n) for n in range(6)]
     for n, prompt in enumerate(prompts):
         run(engine, request(f"{n}", prompt, agent=f"agent {n}"))

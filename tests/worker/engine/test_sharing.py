@@ -13,7 +13,7 @@ SYSTEM = text_of(2000)
 
 
 def make(**options: object) -> tuple[Engine, FakeRunner]:
-    defaults = {"num_slots": 20, "num_cells": 32 * CELLS_PER_BLOCK, "max_batch_tokens": 256}
+    defaults = {"num_slots": 20, "num_cells": 128 * CELLS_PER_BLOCK, "max_batch_tokens": 256}
     runner = FakeRunner(**(defaults | options))  # type: ignore[arg-type]
     return Engine(runner, drafts=False), runner
 
