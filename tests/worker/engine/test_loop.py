@@ -213,14 +213,13 @@ def test_stop_lets_what_runs_end_and_takes_nothing_new() -> None:
 
 def test_stop_cancels_what_takes_too_long() -> None:
     async def test() -> None:
-        engine = AsyncEngine(FakeRunner(num_cells=400 * 256))
-        engine.start()
-        generation = engine.generate(request("a", max_tokens=100_000))
-        await anext(generation)
-        await engine.stop(0.01)
-        last = (await collect(generation))[-1]
-        assert isinstance(last, Finished) and last.reason is FinishReason.CANCELLED
-        assert not engine_threads()
+        async with engine_on(FakeRunner(num_cells=400 * 256)) as engine:
+            generation = engine.generate(request("a", max_tokens=100_000))
+            await anext(generation)
+            await engine.stop(0.01)
+            last = (await collect(generation))[-1]
+            assert isinstance(last, Finished) and last.reason is FinishReason.CANCELLED
+            assert not engine_threads()
 
     run(test)
 
