@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from worker.engine.runner import RunnerError
 from worker.llama.batch import LlamaBatch, Run
 from worker.llama.interrupt import Interrupt
+from worker.llama.streams import with_streams, without_streams
 
 Rows = NDArray[np.float32]
 
@@ -26,15 +27,17 @@ _new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ct
 
 @dataclass(frozen=True, slots=True)
 class ContextOptions:
-    """`max_batch` tokens go into one decode. It gives at most `num_seqs` rows of logits, which is
-    the least that llama.cpp makes room for."""
+    """`max_batch` tokens go into one decode. It gives at most `num_rows` rows of logits, which
+    are no fewer than `num_seqs`. With `is_split` each sequence has an equal share of the cells."""
 
     num_cells: int
     num_seqs: int
+    num_rows: int
     max_batch: int
     num_threads: int
     kv_type: int
     on_device: bool
+    is_split: bool = False
 
 
 class ContextError(Exception):
@@ -57,13 +60,13 @@ class Context:
         params = C.llama_context_default_params()
         params.n_ctx = options.num_cells
         params.n_batch = params.n_ubatch = options.max_batch
-        params.n_seq_max = params.n_outputs_max = options.num_seqs
+        params.n_seq_max, params.n_outputs_max = options.num_seqs, options.num_rows
         params.n_threads = params.n_threads_batch = options.num_threads
         params.type_k = params.type_v = options.kv_type
         params.offload_kqv = params.op_offload = options.on_device
-        # One pool of cells for all sequences, so that they can share them. Layers with a sliding
-        # window have as many: in fewer, cells that are shared could leave no room for others.
-        params.kv_unified = True
+        # In one pool of cells all sequences can share them. Layers with a sliding window have as
+        # many: in fewer, cells that are shared could leave no room for others.
+        params.kv_unified = not options.is_split
         params.swa_full = True
         params.no_perf = True
         context = C.llama_init_from_model(model, params)
@@ -71,11 +74,12 @@ class Context:
             raise ContextError(f"no context of {options.num_cells} cells")
         interrupt.install(context)
         self.num_cells = options.num_cells
+        self._num_streams = options.num_seqs if options.is_split else 1
         self._interrupt = interrupt
         self._context: C.llama_context_p | None = context
         self._memory = C.llama_get_memory(context)
         self._batch = LlamaBatch(options.max_batch)
-        self._shape = (options.num_seqs, num_vocab)
+        self._shape = (options.num_rows, num_vocab)
         self._rows: Rows = np.empty(0, np.float32)
         self._rows_address = 0
         self._holes: dict[int, int] = {}  # of a sequence, how many positions hold nothing
@@ -93,8 +97,18 @@ class Context:
         return self._logits()[:num_rows]
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Let `target` share the cells of the source's first `length` positions."""
-        C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        """Let the empty `target` share the cells of the source's first `length` positions, or
+        have the like of them where each sequence has its own. Raises RunnerError."""
+        if self._num_streams == 1:
+            C.llama_memory_seq_cp(self._memory, source, target, 0, length)
+            return
+        # llama.cpp's own copy would be made in the next decode, of what is there by then.
+        cells = self._written(source)
+        address, size = _address(cells), len(cells)
+        if C.llama_state_seq_set_data(self._context, address, size, target) != size:
+            self.forget(target)
+            raise RunnerError(f"the cells of sequence {source} could not be copied")
+        self.trim(target, length)
 
     def trim(self, seq_id: int, length: int) -> None:
         """Free the cells of a sequence but those of its first `length` positions."""
@@ -113,7 +127,9 @@ class Context:
         return range(max(first, 0), C.llama_memory_seq_pos_max(self._memory, seq_id) + 1)
 
     def state(self, seq_id: int) -> bytes:
-        """What the cells of a sequence hold."""
+        """What the cells of a sequence hold; the same however they are dealt out."""
+        if self._num_streams > 1:
+            return without_streams(self._written(seq_id), self._num_streams, seq_id)
         size = C.llama_state_seq_get_size(self._context, seq_id)
         state: bytes = _new_bytes(None, size)
         written = C.llama_state_seq_get_data(self._context, _address(state), size, seq_id)
@@ -125,10 +141,14 @@ class Context:
         The state's first `hole` positions are only there to take up cells. llama.cpp trusts a
         state in many ways: only one that was checked may come here.
         """
-        size = len(state)
         if hole:
             self._holes[seq_id] = hole
-        return int(C.llama_state_seq_set_data(self._context, _address(state), size, seq_id))
+        size = len(state)
+        if self._num_streams > 1:
+            state = with_streams(state, self._num_streams)
+        added = len(state) - size
+        used = C.llama_state_seq_set_data(self._context, _address(state), size + added, seq_id)
+        return int(used) - added if used else 0
 
     def clear(self) -> None:
         """Forget everything, and overwrite what the cells held."""
@@ -139,6 +159,12 @@ class Context:
         if self._context is not None:
             C.llama_free(self._context)
             self._context = None
+
+    def _written(self, seq_id: int) -> NDArray[np.uint8]:
+        """What llama.cpp writes of a sequence."""
+        size = C.llama_state_seq_get_size(self._context, seq_id)
+        written = np.empty(size, np.uint8)
+        return written[: C.llama_state_seq_get_data(self._context, _address(written), size, seq_id)]
 
     def _logits(self) -> Rows:
         pointer = C.llama_get_logits(self._context)
@@ -151,8 +177,9 @@ class Context:
         return self._rows
 
 
-def _address(state: bytes) -> Any:
-    return ctypes.cast(ctypes.c_char_p(state), ctypes.POINTER(ctypes.c_uint8))
+def _address(state: bytes | NDArray[np.uint8]) -> Any:
+    pointer = ctypes.c_char_p(state) if isinstance(state, bytes) else state.ctypes.data
+    return ctypes.cast(pointer, ctypes.POINTER(ctypes.c_uint8))
 
 
 def _decode_error(status: int) -> RunnerError:

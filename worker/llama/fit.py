@@ -12,7 +12,8 @@ import psutil
 
 from pool_core.gguf import GgufHeader, estimate_memory
 from pool_core.spawn.report import WorkerExit
-from worker.llama.context import ContextOptions
+from worker.engine.runner import Layout
+from worker.llama.context import Context, ContextOptions
 from worker.llama.devices import Device
 from worker.llama.errors import LoadError
 
@@ -48,6 +49,32 @@ def check_fit(
             needed=needed,
             available=available,
         )
+
+
+def unified_buffers(layouts: Sequence[Layout], max_batch: int) -> int:
+    """Bytes that a context which starts split computes in beyond those, once it is unified: which
+    cells each token of a batch sees is then said of all the cells, not of a slot's share."""
+    cells = max(layout.slot_cells for layout in layouts) - layouts[0].slot_cells
+    return 4 * max_batch * cells
+
+
+def check_unified_fits(
+    layouts: Sequence[Layout], max_batch: int, devices: Sequence[Device], split: Context
+) -> None:
+    """Raises LoadError, having closed the split context, if a unified one in its place would be
+    too large."""
+    needed, available = unified_buffers(layouts, max_batch), free_bytes(devices)
+    if available is None or needed <= available:
+        return
+    split.close()
+    raise LoadError(
+        f"to compute with {layouts[-1].num_cells} cells at once needs {_size(needed)} more, "
+        f"{_size(available)} are free",
+        WorkerExit.CONTEXT_TOO_LARGE,
+        "choose a smaller --ctx, or --kv-layout split",
+        needed=needed,
+        available=available,
+    )
 
 
 def free_bytes(devices: Sequence[Device]) -> int | None:

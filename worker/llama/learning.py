@@ -6,9 +6,9 @@ import struct
 
 from worker.llama.state import (
     Block,
-    Layout,
     LayoutError,
     Section,
+    StateLayout,
     cells_at,
     check_head,
     recurrent_at,
@@ -21,7 +21,7 @@ _META_BYTES = 12  # of a cell: position, number of sequences, the sequence
 _EXTENSION_BYTES = 12
 
 
-def learn(state: bytes, window: int, *, is_recurrent: bool = False) -> Layout | None:
+def learn(state: bytes, window: int, *, is_recurrent: bool = False) -> StateLayout | None:
     """None if it is of a kind not known here.
 
     The state does not say everything of itself: what fits it to the last byte is its layout.
@@ -36,7 +36,7 @@ def learn(state: bytes, window: int, *, is_recurrent: bool = False) -> Layout | 
                         section, at = _section(state, at, meta_bytes, has_values)
                         sections.append(section)
                     recurrent = _recurrent(state, at) if is_recurrent else None
-                    layout = Layout(meta_bytes, tuple(sections), window, recurrent)
+                    layout = StateLayout(meta_bytes, tuple(sections), window, recurrent)
                     layout.check(state, None)
                     return layout
                 except (LayoutError, struct.error, KeyError):

@@ -9,18 +9,19 @@ from pool_core.errors import LlorchError
 from pool_core.gguf import GgufHeader, HeaderError, read_header
 from pool_core.spawn.report import WorkerExit
 from worker.engine.blocks import CELLS_PER_BLOCK, blocks_for
-from worker.engine.runner import MemoryTraits, ModelInfo, RunnerError
+from worker.engine.runner import Layout, MemoryTraits, ModelInfo, RunnerError
 from worker.llama.context import Context, ContextError, ContextOptions
 from worker.llama.devices import Device, cpu_device, select_devices
 from worker.llama.errors import LoadError
-from worker.llama.fit import check_fit
+from worker.llama.fit import check_fit, check_unified_fits, unified_buffers
 from worker.llama.interrupt import Interrupt
+from worker.llama.layouts import laid_out, layouts_for
 from worker.llama.library import LogLines, build, captured_log
-from worker.llama.memory import learn_layout, memory_traits
+from worker.llama.memory import learn_layout, memory_kind, memory_traits
 from worker.llama.model import Model
 from worker.llama.options import DEFAULT_MAX_CTX, KV_TYPES, LoadOptions, default_threads
 from worker.llama.placement import Placement
-from worker.llama.state import Layout
+from worker.llama.state import StateLayout
 
 # Tokens of prompts in one step, besides one for each slot: enough to keep a processor busy, few
 # enough that those who stream hardly notice. The same as a reproducible prompt's chunk.
@@ -34,10 +35,12 @@ _MAX_SEQS = 256  # llama.cpp's
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model on its devices, with the context that its sequences share.
+    """A model on its devices, with the context that its sequences share, in the first of its
+    layouts.
 
-    `layout` is what its states look like, None where that is not known. `compute_bytes` are the
-    buffers of the shared context, without its cells.
+    `context_options` are those of the unified layout. `state_layout` is what its states look
+    like, None where that is not known. `compute_bytes` are the buffers that the largest of the
+    shared contexts computes in, without its cells.
     """
 
     model: Model
@@ -45,7 +48,8 @@ class LoadedModel:
     shared: Context
     context_options: ContextOptions
     interrupt: Interrupt
-    layout: Layout | None
+    layouts: Sequence[Layout]
+    state_layout: StateLayout | None
     compute_bytes: int
     info: ModelInfo
     memory: MemoryTraits
@@ -64,31 +68,36 @@ def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedMo
             raise _refused(options, lines)
         if model.has_recurrent_layers:
             num_seqs = min(_MAX_SEQS, options.slots + _KEPT_RECURRENT_SEQS)
-            context_options = replace(context_options, num_seqs=num_seqs)
+            context_options = replace(context_options, num_seqs=num_seqs, num_rows=num_seqs)
         try:
             _check_placement(Placement.read(lines.text, devices), devices)
-            shared = _make_context(model, context_options, interrupt, lines)
+            layouts = layouts_for(options, context_options, memory_kind(model))
+            start = laid_out(context_options, layouts[0])
+            shared = _make_context(model, start, interrupt, lines)
+            check_unified_fits(layouts, context_options.max_batch, devices, shared)
         except LoadError:
             model.close()
             raise
         try:
-            layout = learn_layout(model, shared)
+            state_layout = learn_layout(model, shared)
         except RunnerError as error:
             shared.close()
             model.close()
             reason = f"the model does not compute: {error}"
             raise LoadError(reason, WorkerExit.FAILED) from None
     placement = Placement.read(lines.text, devices)
+    more = unified_buffers(layouts, context_options.max_batch)
     return LoadedModel(
         model=model,
         devices=devices,
         shared=shared,
         context_options=context_options,
         interrupt=interrupt,
-        layout=layout,
-        compute_bytes=placement.compute_bytes,
-        info=_info(model, context_options, placement, devices or [cpu_device()]),
-        memory=memory_traits(model, layout),
+        layouts=layouts,
+        state_layout=state_layout,
+        compute_bytes=placement.compute_bytes + more,
+        info=_info(model, layouts, placement, devices or [cpu_device()]),
+        memory=memory_traits(model, state_layout),
     )
 
 
@@ -113,9 +122,11 @@ def _context_options(
     options: LoadOptions, header: GgufHeader, devices: Sequence[Device]
 ) -> ContextOptions:
     ctx = options.ctx or min(header.context_length or DEFAULT_MAX_CTX, DEFAULT_MAX_CTX)
+    num_seqs = min(_MAX_SEQS, options.slots + _KEPT_SEQS)
     return ContextOptions(
         num_cells=blocks_for(ctx) * CELLS_PER_BLOCK,
-        num_seqs=min(_MAX_SEQS, options.slots + _KEPT_SEQS),
+        num_seqs=num_seqs,
+        num_rows=num_seqs,
         max_batch=PROMPT_TOKENS_PER_STEP + DRAFT_TOKENS_PER_STEP + options.slots,
         num_threads=options.threads or default_threads(options.model_path),
         kv_type=KV_TYPES[options.kv_type],
@@ -173,15 +184,16 @@ def _refused(options: LoadOptions, lines: LogLines) -> LoadError:
 
 
 def _info(
-    model: Model, context: ContextOptions, placement: Placement, devices: Sequence[Device]
+    model: Model, layouts: Sequence[Layout], placement: Placement, devices: Sequence[Device]
 ) -> ModelInfo:
+    longest = max(layout.slot_cells for layout in layouts)
     return ModelInfo(
         architecture=model.meta("general.architecture"),
         name=model.meta("general.name"),
         quantization=model.quantization,
         context_length_train=model.context_length,
-        context_length=min(context.num_cells, model.context_length or context.num_cells),
-        num_cells=context.num_cells,
+        context_length=min(longest, model.context_length or longest),
+        num_cells=max(layout.num_cells for layout in layouts),
         num_layers=model.num_layers,
         layers_on_device=placement.layers_on_device,
         layers_total=placement.layers_total,

@@ -8,7 +8,7 @@ from worker.engine.runner import MemoryTraits
 from worker.llama.context import Context
 from worker.llama.learning import learn
 from worker.llama.model import Model
-from worker.llama.state import Layout
+from worker.llama.state import StateLayout
 
 
 class _Probe(NamedTuple):
@@ -19,7 +19,7 @@ class _Probe(NamedTuple):
     num_rows: int = 0
 
 
-def learn_layout(model: Model, context: Context) -> Layout | None:
+def learn_layout(model: Model, context: Context) -> StateLayout | None:
     """From the first two tokens that the model computes; the context is empty again afterwards.
 
     None for states of a kind not known here. Raises RunnerError when the model does not compute.
@@ -30,13 +30,16 @@ def learn_layout(model: Model, context: Context) -> Layout | None:
     return learn(state, model.window, is_recurrent=model.has_recurrent_layers)
 
 
-def memory_traits(model: Model, layout: Layout | None) -> MemoryTraits:
+def memory_kind(model: Model) -> str:
+    """As MemoryTraits names it."""
     if model.has_recurrent_layers:
-        kind = "hybrid" if model.is_hybrid else "recurrent"
-    else:
-        kind = "window" if model.window else "full"
+        return "hybrid" if model.is_hybrid else "recurrent"
+    return "window" if model.window else "full"
+
+
+def memory_traits(model: Model, layout: StateLayout | None) -> MemoryTraits:
     return MemoryTraits(
-        kind=kind,
+        kind=memory_kind(model),
         window=model.window,
         can_trim=not model.has_recurrent_layers,
         can_restore=layout is not None,

@@ -29,6 +29,10 @@ class OwnContexts:
         self._spares: list[Context] = []
         self._max_spare_cells = loaded.context_options.num_cells // _SPARE_SHARE
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._contexts
+
     def get(self, slot: int) -> Context | None:
         return self._contexts.get(slot)
 
@@ -67,7 +71,11 @@ class OwnContexts:
                 raise _no_memory(f"no memory is left for a context of {num_cells} cells")
         loaded = self._loaded
         options = replace(
-            loaded.context_options, num_cells=num_cells, num_seqs=1, max_batch=CELLS_PER_BLOCK
+            loaded.context_options,
+            num_cells=num_cells,
+            num_seqs=1,
+            num_rows=1,
+            max_batch=CELLS_PER_BLOCK,
         )
         try:
             return Context(loaded.model.handle, loaded.model.vocab.size, options, loaded.interrupt)
@@ -77,7 +85,8 @@ class OwnContexts:
     def _fits(self, num_cells: int) -> bool:
         """An operating system that overcommits would end the process when the cells fill."""
         available = free_bytes(self._loaded.devices)
-        cell_bytes = self._loaded.layout.cell_bytes if self._loaded.layout else 0
+        layout = self._loaded.state_layout
+        cell_bytes = layout.cell_bytes if layout else 0
         needed = num_cells * cell_bytes + self._loaded.compute_bytes
         return available is None or needed <= available
 

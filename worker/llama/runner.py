@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.events import TopLogprob
 from worker.engine.request import GenerateRequest
-from worker.engine.runner import MemoryTraits, ModelInfo, RestoreFailed, RunnerError, Sample
+from worker.engine.runner import (
+    Layout,
+    MemoryTraits,
+    ModelInfo,
+    RestoreFailed,
+    RunnerError,
+    Sample,
+)
 from worker.llama.context import Context, ContextError, Rows
+from worker.llama.layouts import laid_out
 from worker.llama.library import captured_log
 from worker.llama.load import LoadedModel, load
 from worker.llama.options import LoadOptions
@@ -35,8 +43,9 @@ class LlamaRunner:
         self.info: ModelInfo = loaded.info
         self.memory: MemoryTraits = loaded.memory
         self.vocab = loaded.model.vocab
-        self.num_slots = self.max_rows = loaded.context_options.num_seqs
-        self.num_cells = loaded.context_options.num_cells
+        self.layouts: Sequence[Layout] = loaded.layouts
+        self.layout: Layout = loaded.layouts[0]
+        self.max_rows = loaded.context_options.num_rows
         self.max_batch_tokens = loaded.context_options.max_batch
 
     @classmethod
@@ -45,6 +54,14 @@ class LlamaRunner:
     ) -> LlamaRunner:
         """Bring the model up; `on_progress` is told the loaded share, 0 to 1. Raises LoadError."""
         return cls(load(options, on_progress))
+
+    @property
+    def num_slots(self) -> int:
+        return self.layout.num_slots
+
+    @property
+    def num_cells(self) -> int:
+        return self.layout.num_cells
 
     def make_sampler(self, request: GenerateRequest) -> Sampler:
         return Sampler(request.params, request.prompt, self.vocab)
@@ -59,14 +76,17 @@ class LlamaRunner:
             assert len(items) == 1, "an isolated sequence computes alone"
             rows = own.decode(items, [0])
         else:
+            if self.layout.is_split:
+                # llama.cpp computes together only slots that follow one another.
+                items = sorted(items, key=lambda item: item.slot)
             rows = self._context.decode(items, [item.slot for item in items])
-        samples: list[list[Sample]] = []
+        samples: dict[int, list[Sample]] = {}
         row = 0
         for item in items:
             if item.sampled:
-                samples.append(self._choose(item, rows, row))
+                samples[item.slot] = self._choose(item, rows, row)
                 row += item.num_rows
-        return samples
+        return [samples[item.slot] for item in batch.items if item.sampled]
 
     def can_reuse(self, slot: int, length: int) -> bool:
         context, seq_id = self._place(slot)
@@ -79,6 +99,7 @@ class LlamaRunner:
 
     def copy_prefix(self, source: int, target: int, length: int) -> None:
         assert self._own.get(source) is self._own.get(target) is None, "isolated"
+        assert max(source, target) < self.num_slots, "no such slot"
         self._context.copy(source, target, length)
 
     def trim(self, slot: int, length: int) -> None:
@@ -94,7 +115,7 @@ class LlamaRunner:
         return context.state(seq_id)
 
     def restore(self, slot: int, state: bytes, num_tokens: int) -> None:
-        layout = self._loaded.layout
+        layout = self._loaded.state_layout
         if layout is None:
             raise RestoreFailed("layout", f"states of a {self.memory.kind} memory are not known")
         context, seq_id = self._place(slot)
@@ -121,30 +142,40 @@ class LlamaRunner:
         if self._own.get(slot) is not None:
             self._own.close(slot)
         elif self._shared is not None:
+            assert slot < self.num_slots, "no such slot"
             self._shared.forget(slot)
 
     def reset(self) -> None:
         self._own.close_all()
-        if self._shared is not None:
-            self._shared.close()
-            self._shared = None
-        loaded = self._loaded
-        try:
-            self._shared = Context(
-                self._model.handle, self.vocab.size, loaded.context_options, loaded.interrupt
-            )
-        except ContextError as error:
-            raise RunnerError(str(error), code="NO_CONTEXT", retriable=False) from None
+        self._remake(self.layout)
+
+    def reshape(self, layout: Layout) -> None:
+        assert layout in self.layouts and self._own.is_empty, "isolated"
+        self._remake(layout)
 
     def interrupt(self) -> None:
         self._loaded.interrupt.set()
 
     def close(self) -> None:
         self._own.close_all()
+        self._close_shared()
+        self._model.close()
+
+    def _remake(self, layout: Layout) -> None:
+        """The shared context; there is memory for one at a time."""
+        self._close_shared()
+        loaded = self._loaded
+        options = laid_out(loaded.context_options, layout)
+        try:
+            self._shared = Context(self._model.handle, self.vocab.size, options, loaded.interrupt)
+        except ContextError as error:
+            raise RunnerError(str(error), code="NO_CONTEXT", retriable=False) from None
+        self.layout = layout
+
+    def _close_shared(self) -> None:
         if self._shared is not None:
             self._shared.close()
             self._shared = None
-        self._model.close()
 
     @property
     def _context(self) -> Context:
@@ -155,6 +186,7 @@ class LlamaRunner:
     def _place(self, slot: int) -> tuple[Context, int]:
         """The context that a slot is in, and the sequence id it has there."""
         own = self._own.get(slot)
+        assert own is not None or slot < self.num_slots, "no such slot"
         return (self._context, slot) if own is None else (own, 0)
 
     def _choose(self, item: BatchItem, rows: Rows, row: int) -> list[Sample]:

@@ -58,7 +58,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StateLayout:
     """What the states of one model and its context settings look like.
 
     Of each cell there are `meta_bytes`. `recurrent` are the layers that keep one state instead of

@@ -47,11 +47,11 @@ def qwen(loaded: Callable[[str], LlamaRunner]) -> LlamaRunner:
 
 @pytest.fixture
 def opened() -> Iterator[Open]:
-    """Loads a reference model for one test, with options of its own."""
+    """Loads a reference model for one test, unified, with options of its own."""
     runners: list[LlamaRunner] = []
 
     def load(name: str = "ref-llama", **options: Any) -> LlamaRunner:
-        settings = {"ctx": 2048, "slots": 4, "threads": 1, **options}
+        settings = {"ctx": 2048, "slots": 4, "threads": 1, "kv_layout": "unified", **options}
         runners.append(LlamaRunner.load(LoadOptions(model_path(name), **settings)))
         return runners[-1]
 

@@ -187,7 +187,7 @@ def test_a_model_that_does_not_compute_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_fits_is_let_through() -> None:
-    context = ContextOptions(4096, 4, 260, 1, 1, on_device=False)
+    context = ContextOptions(4096, 4, 4, 260, 1, 1, on_device=False)
     check_fit(read_header(GOOD), context, "f16", [])
 
 

@@ -19,7 +19,7 @@ from worker.engine.runner import RestoreFailed, RunnerError, Sample
 from worker.llama.learning import learn
 from worker.llama.options import LoadOptions
 from worker.llama.runner import LlamaRunner
-from worker.llama.state import Layout, LayoutError
+from worker.llama.state import LayoutError, StateLayout
 
 LENGTH = 90
 VICTIM, TARGET, OTHER = 1, 2, 3
@@ -263,7 +263,7 @@ def test_transposed_values_are_checked_and_filled_in() -> None:
         with pytest.raises(LayoutError):
             layout.check(head + state(9) + wrong, 9)
     filled = layout.fill_window(head + state(9) + state(9, first=5))
-    wide = Layout(layout.meta_bytes, layout.sections, window=9)
+    wide = StateLayout(layout.meta_bytes, layout.sections, window=9)
     wide.check(filled, 9, in_order=True)
     assert filled.startswith(head + state(9))
     assert filled.endswith(bytes(5 * 2) + b"".join(bytes([p, 2]) for p in range(5, 9)))
