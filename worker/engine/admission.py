@@ -105,6 +105,7 @@ class Admission:
         is_own = source.agent is not None and source.agent == seq.agent
         is_extended = source.agent is None and source.length == length
         resumes = source.slot in self._residents.idle and (is_own or is_extended)
+        resumes = resumes and not self._residents.would_be_apart(source)
         blocks = blocks_for(cells)
         if resumes or not self._residents.layout.is_split:
             blocks -= whole

@@ -209,9 +209,12 @@ class Engine:
     def _has_room(self, seq: Sequence, plan: Start) -> bool:
         if not self._residents.can_hold(plan.cells, isolated=seq.is_isolated):
             return False
-        return self._keeper.leaves_headroom(plan.blocks) and self._keeper.make_room(
-            plan.blocks, with_slot=not plan.resumes, spare=plan.source
-        )
+        keeper, source = self._keeper, plan.source
+        if not keeper.leaves_headroom(plan.blocks) or not keeper.make_room(
+            plan.blocks, spare=source
+        ):
+            return False
+        return plan.resumes or keeper.make_slot(isolated=seq.is_isolated, spare=source)
 
     def _can_make_way(self, seq: Sequence, plan: Start) -> bool:
         """Whether more could be done for it, which has then been done: another layout, if it does
@@ -277,7 +280,7 @@ class Engine:
         residents = self._residents
         while seq.home is not None and not residents.extend(seq.home, seq.home.length + cells):
             fits = residents.can_hold(seq.home.length + cells, isolated=seq.is_isolated)
-            if fits and self._keeper.make_room(1, with_slot=False):
+            if fits and self._keeper.make_room(1):
                 continue
             victim = self._scheduler.newest_ordinary() if fits else None
             self._scheduler.put_back(victim or seq)

@@ -68,11 +68,19 @@ class CacheKeeper:
 
     # Room
 
-    def make_room(self, blocks: int, *, with_slot: bool, spare: Resident | None = None) -> bool:
-        """Free that many blocks, and a slot, by moving idle residents out; False if they do not
-        suffice."""
+    def make_slot(self, *, isolated: bool, spare: Resident | None) -> bool:
+        """Have a slot free, by moving out the idle resident that is in it."""
+        slot = self._residents.pick_slot(isolated=isolated, spare=spare)
+        if slot is None:
+            return False
+        if slot in self._residents.idle:
+            self.evict(self._residents.idle[slot])
+        return True
+
+    def make_room(self, blocks: int, *, spare: Resident | None = None) -> bool:
+        """Free that many blocks by moving idle residents out; False if they do not suffice."""
         residents = self._residents
-        while residents.ledger.free < blocks or (with_slot and not residents.has_free_slot):
+        while residents.ledger.free < blocks:
             victim = next((one for one in residents.idle.values() if one is not spare), None)
             if victim is None:
                 return False

@@ -74,10 +74,6 @@ class Residents:
         self._free_slots = list(range(layout.num_slots))
 
     @property
-    def has_free_slot(self) -> bool:
-        return bool(self._free_slots)
-
-    @property
     def is_empty(self) -> bool:
         return not self.running and not self.idle
 
@@ -103,8 +99,8 @@ class Residents:
 
         The caller has made sure that a slot and the blocks that are not shared are free.
         """
-        # The lowest id: backends do less for a dense range of ids.
-        slot = min(self._free_slots)
+        slot = self.pick_slot(isolated=isolated)
+        assert slot in self._free_slots, "opened without a slot"
         self._free_slots.remove(slot)
         one = Resident(slot, tokens, agent)
         one.is_isolated = isolated
@@ -115,6 +111,32 @@ class Residents:
         self.running[slot] = one
         assert self.extend(one, cells), "opened without room"
         return one
+
+    def pick_slot(self, *, isolated: bool = False, spare: Resident | None = None) -> int | None:
+        """The slot for the next one: a free one, or one that an idle resident other than `spare`
+        has to leave; None when there is neither.
+
+        With cells of their own, sequences are computed together only if their slots are
+        neighbours, so whoever would be in between has to leave.
+        """
+        idle = [slot for slot, one in self.idle.items() if one is not spare]
+        if isolated:  # never computed together with anybody
+            return max(self._free_slots) if self._free_slots else next(iter(idle), None)
+        if not self.layout.is_split:
+            return min(self._free_slots) if self._free_slots else next(iter(idle), None)
+        free = sorted(self._free_slots)
+        return min(free + idle, key=self._num_gaps, default=None)
+
+    def would_be_apart(self, one: Resident) -> bool:
+        """Whether an idle one, if it ran where it is, would be computed apart from others."""
+        return self.layout.is_split and self._num_gaps(one.slot) > self._num_gaps(None)
+
+    def _num_gaps(self, slot: int | None) -> int:
+        """In how many runs of neighbours all are computed, if `slot` is one more of them."""
+        slots = {one.slot for one in self.running.values() if not one.is_isolated}
+        slots |= {slot} if slot is not None else set()
+        starts = sum(at - 1 not in slots for at in slots)
+        return max(starts, 1)
 
     def resume(self, one: Resident, tokens: list[int], length: int, cells: int) -> None:
         """Let an idle one run again from its first `length` on; room as for `open`."""

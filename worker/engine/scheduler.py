@@ -86,6 +86,8 @@ class Scheduler:
                 alone.append(Batch([item]))
             else:
                 shared.append(item)
+        # llama.cpp computes together what comes in the order of slots.
+        shared.sort(key=lambda item: item.slot)
         return [Batch(shared), *alone] if shared else alone
 
     def cancel(self, request_id: str, now: float) -> list[EngineEvent]:

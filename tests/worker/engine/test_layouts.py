@@ -131,3 +131,37 @@ def test_idle_ones_keep_their_slots_until_they_are_needed(others: int) -> None:
     assert engine.stats().cache.idle == 1 + others
     assert cached(engine, request("b", PROMPT + b"?", agent="anna")) == [len(PROMPT)]
     assert engine.stats().cache.restores_total == 0
+
+
+def test_those_who_run_together_are_neighbours_in_the_order_of_their_slots() -> None:
+    engine, runner = make()
+    for n in range(4):
+        engine.add(request(f"{n}", text_of(100, start=5000 * n), 300, agent=f"{n}"))
+    for _ in range(4):
+        engine.step()
+    for gone in ("0", "2"):
+        engine.cancel(gone)
+    engine.add(request("new", text_of(100, start=70_000), 300))
+    for _ in range(3):
+        engine.step()
+    (items,) = [batch.items for batch in runner.batches[-1:]]
+    assert [item.slot for item in items] == [1, 2, 3]
+    # Agent 0 is idle in slot 0, and may go on there; agent 2 had to make way.
+    assert cached(engine, request("0+", text_of(100) + b"?", 1, agent="0"))[0] == 100
+    assert engine.stats().cache.restores_total == 0
+
+
+def test_who_would_be_computed_apart_moves_to_the_others() -> None:
+    engine, runner = make()
+    for n in range(4):
+        engine.add(request(f"{n}", text_of(300, start=5000 * n), 300, agent=f"{n}"))
+    for _ in range(8):
+        engine.step()
+    for gone in ("1", "2", "3"):
+        engine.cancel(gone)
+    engine.add(request("3+", text_of(300, start=15_000) + b"?", 300, agent="3"))
+    for _ in range(3):
+        engine.step()
+    assert [item.slot for item in runner.batches[-1].items] == [0, 1]
+    assert runner.shapes[-1][1][0] == "3+"
+    engine.check_integrity()
