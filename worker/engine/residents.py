@@ -99,8 +99,8 @@ class Residents:
 
         The caller has made sure that a slot and the blocks that are not shared are free.
         """
-        slot = self.pick_slot(isolated=isolated)
-        assert slot in self._free_slots, "opened without a slot"
+        slot = self._best_slot(sorted(self._free_slots), isolated)
+        assert slot is not None, "opened without a slot"
         self._free_slots.remove(slot)
         one = Resident(slot, tokens, agent)
         one.is_isolated = isolated
@@ -120,16 +120,19 @@ class Residents:
         neighbours, so whoever would be in between has to leave.
         """
         idle = [slot for slot, one in self.idle.items() if one is not spare]
-        if isolated:  # never computed together with anybody
-            return max(self._free_slots) if self._free_slots else next(iter(idle), None)
-        if not self.layout.is_split:
-            return min(self._free_slots) if self._free_slots else next(iter(idle), None)
-        free = sorted(self._free_slots)
-        return min(free + idle, key=self._num_gaps, default=None)
+        return self._best_slot(sorted(self._free_slots) + idle, isolated)
 
     def would_be_apart(self, one: Resident) -> bool:
         """Whether an idle one, if it ran where it is, would be computed apart from others."""
         return self.layout.is_split and self._num_gaps(one.slot) > self._num_gaps(None)
+
+    def _best_slot(self, slots: list[int], isolated: bool) -> int | None:
+        """Of equals the first."""
+        if isolated and self._free_slots:  # never computed together with anybody
+            return max(self._free_slots)
+        if self.layout.is_split and not isolated:
+            return min(slots, key=self._num_gaps, default=None)
+        return next(iter(slots), None)
 
     def _num_gaps(self, slot: int | None) -> int:
         """In how many runs of neighbours all are computed, if `slot` is one more of them."""

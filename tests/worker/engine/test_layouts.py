@@ -165,3 +165,19 @@ def test_who_would_be_computed_apart_moves_to_the_others() -> None:
     assert [item.slot for item in runner.batches[-1].items] == [0, 1]
     assert runner.shapes[-1][1][0] == "3+"
     engine.check_integrity()
+
+
+def test_the_one_to_copy_from_does_not_have_to_leave_for_its_copy() -> None:
+    """It is the only neighbour of who runs, and no other slot is."""
+    engine, runner = make()
+    for name in ("gone", "1"):
+        engine.add(request(name, PROMPT if name == "gone" else text_of(90, start=9000), 500))
+    engine.add(request("2", text_of(90, start=19_000), 20, agent="2"))
+    for _ in range(6):
+        engine.step()
+    engine.cancel("gone")
+    for _ in range(30):
+        engine.step()
+    assert engine.stats().cache.idle == 2
+    engine.spill("2")
+    assert cached(engine, request("copy", PROMPT[:300] + b"?"))[0] == 300
