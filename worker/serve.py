@@ -126,6 +126,7 @@ class Worker:
             slots=settings.slots,
             threads=settings.threads,
             kv_type=settings.kv_type,
+            kv_layout=settings.kv_layout,
         )
         return LlamaRunner.load(options, on_progress)
 
@@ -147,7 +148,7 @@ class Worker:
         engine = AsyncEngine(
             runner,
             archive=keeping.archive,
-            max_running=min(settings.slots, runner.num_slots),
+            max_running=min(settings.slots, runner.layout.num_slots),
             drafts=settings.drafts,
             step_timeout_s=settings.step_timeout_s,
             on_stuck=on_stuck,

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from pool_core import __version__, machine
 from pool_core.errors import UnknownName, UsageError
+from pool_core.spawn.record import KV_LAYOUTS
 from pool_core.units import parse_size
 
 TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
@@ -52,6 +53,7 @@ class WorkerSettings:
     slots: int = 16
     threads: int | None = None
     kv_type: str = "f16"
+    kv_layout: str = "auto"
     agents: Path | None = None
     ram_cache: int | None = None
     disk_cache: int = DISK_CACHE_BYTES
@@ -110,6 +112,7 @@ def parse_settings(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> 
         slots=values.slots,
         threads=values.threads,
         kv_type=values.kv_type,
+        kv_layout=values.kv_layout,
         agents=values.agents,
         ram_cache=values.ram_cache,
         disk_cache=values.disk_cache,
@@ -201,6 +204,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--slots", type=_Range(1, MAX_SLOTS), default=16, metavar="N", help="most at once")
     add("--threads", type=_Range(1, 1024), metavar="N", help="default: the physical cores")
     add("--kv-type", choices=KV_TYPES, default="f16")
+    add("--kv-layout", choices=KV_LAYOUTS, default="auto", help="auto: split while that suffices")
     add("--agents", type=Path, metavar="DIR", help="keep caches of agents there; default: not")
     add("--ram-cache", type=_size, metavar="SIZE", help="default: 2G, at most 1/8 of the memory")
     add("--disk-cache", type=_size, default=DISK_CACHE_BYTES, metavar="SIZE", help="default: 10G")

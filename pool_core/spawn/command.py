@@ -38,6 +38,8 @@ class WorkerCommand:
             "--state-file": self.state_file,
             "--worker-id": self.worker,
         }
+        if spec.kv_layout:
+            options["--kv-layout"] = spec.kv_layout
         if spec.threads:
             options["--threads"] = spec.threads
         if spec.gpu is not None:

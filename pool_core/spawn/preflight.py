@@ -12,17 +12,19 @@ from pool_core.errors import UsageError
 from pool_core.gguf import GgufHeader, estimate_memory, read_header
 from pool_core.settings import WorkerDefaults
 from pool_core.spawn.errors import DoesNotFit
-from pool_core.spawn.record import WorkerSpec
+from pool_core.spawn.record import KV_LAYOUTS, WorkerSpec
 from pool_core.units import parse_size
 
 _BLOCK = 256  # KV cells are allocated in blocks of this
 
 
 def prepare(spec: WorkerSpec, defaults: WorkerDefaults) -> WorkerSpec:
-    """`spec` with every choice made. Raises UsageError for an address that would be open to all
-    or a size that is none, HeaderError for a file that is no GGUF, and DoesNotFit for one that
-    needs too much memory."""
+    """`spec` with every choice made. Raises UsageError for an address that would be open to all,
+    a size that is none, or a layout that there is not, HeaderError for a file that is no GGUF,
+    and DoesNotFit for one that needs too much memory."""
     check_address(spec)
+    if spec.kv_layout and spec.kv_layout not in KV_LAYOUTS:
+        raise UsageError(f'unknown KV layout "{spec.kv_layout}"', f"one of {', '.join(KV_LAYOUTS)}")
     header = read_header(spec.model_path)
     trained = header.context_length or defaults.ctx
     chosen = replace(

@@ -10,13 +10,15 @@ from typing import Any, Self
 from pool_core.spawn.identity import ProcessId
 from pool_core.spawn.report import WorkerReport, WorkerStatus
 
+KV_LAYOUTS = ("auto", "unified", "split")
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """A worker to start. `ctx`, `slots`, `threads` 0 and `kv_type`, `ram_cache`, `disk_cache` ""
-    mean the pool's defaults; `port` 0 lets the worker choose; `rpc` are servers that already run
-    elsewhere. `agents` is where it keeps its agents' caches, None for nowhere. Without
-    `model_sha256` it reads the whole file to know what those belong to."""
+    mean the pool's defaults; `port` 0 and `kv_layout` "" let the worker choose; `rpc` are servers
+    that already run elsewhere. `agents` is where it keeps its agents' caches, None for nowhere.
+    Without `model_sha256` it reads the whole file to know what those belong to."""
 
     model: str
     model_path: Path
@@ -28,6 +30,7 @@ class WorkerSpec:
     host: str = "127.0.0.1"
     gpu: int | None = None
     kv_type: str = ""
+    kv_layout: str = ""
     rpc: tuple[str, ...] = ()
     with_token: bool = False
     agents: Path | None = None

@@ -79,6 +79,14 @@ def spawn(
     kv_type: Annotated[
         str, typer.Option(metavar="TYPE", help="Cache precision: f16, q8_0 or q4_0. [f16]")
     ] = "",
+    kv_layout: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYOUT",
+            help="Whether each request has a share of the context (split), or all have all of it "
+            "(unified). [auto: split while that suffices]",
+        ),
+    ] = "",
     ram_cache: Annotated[
         str,
         typer.Option(
@@ -126,6 +134,7 @@ def spawn(
         host=host,
         gpu=gpu,
         kv_type=kv_type,
+        kv_layout=kv_layout,
         rpc=tuple(rpc or ()),
         with_token=token,
         agents=None if no_agents else session.home.agents,

@@ -30,7 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fake-differ", action="store_true", help="fail the self-test")
     parser.add_argument("--fake-no-end", action="store_true", help="leave in mid-self-test")
     parser.add_argument("--fake-mute", action="store_true", help="never report anything")
-    for name in ("model", "model-id", "backend", "rpc", "gpu", "worker-id", "kv-type"):
+    for name in ("model", "model-id", "backend", "rpc", "gpu", "worker-id", "kv-type", "kv-layout"):
         parser.add_argument(f"--{name}")
     for name in ("agents", "model-sha256", "ram-cache", "disk-cache"):
         parser.add_argument(f"--{name}")

@@ -33,11 +33,13 @@ def test_a_worker_outlives_the_command_and_its_pipes_close(start: Start, ask: As
 
 def test_options_reach_the_worker(ask: Ask) -> None:
     options = ["--ctx", "2048", "--slots", "3", "--threads", "2", "--kv-type", "q8_0", "--gpu", "1"]
+    options += ["--kv-layout", "split"]
     data = ask("worker", "spawn", "cpu", "-m", "ref-llama", *options, "--token").data
     argv = Path(f"/proc/{data['pid']}/cmdline").read_text().split("\0")
     given = dict(zip(argv, argv[1:], strict=False))
     assert given["--ctx"] == "2048" and given["--slots"] == "3" and given["--threads"] == "2"
     assert given["--kv-type"] == "q8_0" and given["--gpu"] == "1"
+    assert given["--kv-layout"] == "split"
     assert len(data["token"]) >= 32
 
 
@@ -134,6 +136,7 @@ def test_a_failed_spawn_is_one_error_with_the_workers_reason(ask: Ask, pool: Fak
         (("worker",), 2, ["llorch-pool worker --help"]),
         (("worker", "spawn", "cpu", "-m", "tinyllama"), 1, ["models download tinyllama"]),
         (("worker", "spawn", "cpu", "-m", "ref-llama", "--kv-type", "f7"), 2, ["f7", "q8_0"]),
+        (("worker", "spawn", "cpu", "-m", "ref-llama", "--kv-layout", "x"), 2, ["x", "unified"]),
         (
             ("worker", "spawn", "cpu", "-m", "ref-llama", "--ram-cache", "x"),
             2,

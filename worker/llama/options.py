@@ -12,14 +12,13 @@ DEFAULT_MAX_CTX = 16384
 # reference models run about five times faster on one thread than on two.
 _SMALL_MODEL_BYTES = 32 << 20
 KV_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
-KV_LAYOUTS = ("auto", "unified", "split")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """`ctx` is the number of KV cells that all sequences share; None is the model's own context,
     at most 16384. `slots` of them run at once. `threads` None is what `default_threads` says.
-    `kv_layout` is one of KV_LAYOUTS; "auto" may go from split to unified and back."""
+    `kv_layout` is "unified", "split", or "auto" for both where that is good, split at first."""
 
     model_path: Path
     backend: str = "cpu"

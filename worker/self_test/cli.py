@@ -68,7 +68,7 @@ class _Engines:
         self._engine = AsyncEngine(
             runner,
             archive=keeping.archive,
-            max_running=min(settings.slots, runner.num_slots),
+            max_running=min(settings.slots, runner.layout.num_slots),
             drafts=settings.drafts,
         )
         self._engine.start()
@@ -125,6 +125,7 @@ def _load(settings: WorkerSettings) -> ModelRunner:
             slots=settings.slots,
             threads=settings.threads,
             kv_type=settings.kv_type,
+            kv_layout=settings.kv_layout,
         )
     )
 

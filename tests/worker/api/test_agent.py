@@ -98,6 +98,6 @@ def test_health_tells_of_the_cache(own: ApiServer) -> None:
     assert cache["hot"] == {"count": 1, "agents": 1}
     assert cache["warm"] == cache["cold"] == {"count": 0, "bytes": 0, "limit": 0}
     assert cache["cached_tokens_total"] > 0
-    assert health["kv_type"] == "f16"
+    assert health["kv_type"] == "f16" and health["kv_layout"] == "auto"
     assert health["memory"]["kind"] == "full" and health["memory"]["can_trim"]
     assert health["speculation"]["on"]

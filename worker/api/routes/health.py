@@ -54,6 +54,7 @@ def _model_facts(model: LoadedModel, settings: WorkerSettings) -> dict[str, Any]
         "tokens_total": stats.tokens_total,
         "step_s": round(model.engine.step_seconds, 3),
         "kv_type": settings.kv_type,
+        "kv_layout": settings.kv_layout,
         "memory": asdict(model.memory),
         "speculation": {
             "on": settings.drafts and model.memory.can_trim,
