@@ -11,6 +11,7 @@ import numpy as np
 from llama_cpp import llama_cpp as C
 from numpy.typing import NDArray
 
+from worker.engine.cache.buffer import new_bytes
 from worker.engine.runner import RunnerError
 from worker.llama.batch import LlamaBatch, Run
 from worker.llama.interrupt import Interrupt
@@ -19,10 +20,6 @@ from worker.llama.streams import with_streams, without_streams
 Rows = NDArray[np.float32]
 
 _NO_ROOM, _ABORTED = 1, 2
-
-# Makes a bytes object to be filled, which saves copying a state of many megabytes.
-_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
-_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ class Context:
         if self._num_streams > 1:
             return without_streams(self._written(seq_id), self._num_streams, seq_id)
         size = C.llama_state_seq_get_size(self._context, seq_id)
-        state: bytes = _new_bytes(None, size)
+        state = new_bytes(size)
         written = C.llama_state_seq_get_data(self._context, _address(state), size, seq_id)
         return state if written == size else state[:written]
 
@@ -143,12 +140,9 @@ class Context:
         """
         if hole:
             self._holes[seq_id] = hole
-        size = len(state)
-        if self._num_streams > 1:
-            state = with_streams(state, self._num_streams)
-        added = len(state) - size
-        used = C.llama_state_seq_set_data(self._context, _address(state), size + added, seq_id)
-        return int(used) - added if used else 0
+        taken = with_streams(state, self._num_streams) if self._num_streams > 1 else state
+        used = C.llama_state_seq_set_data(self._context, _address(taken), len(taken), seq_id)
+        return int(used) - (len(taken) - len(state)) if used else 0
 
     def clear(self) -> None:
         """Forget everything, and overwrite what the cells held."""
