@@ -89,7 +89,7 @@ def _fingerprint(settings: WorkerSettings, info: ModelInfo, sha256: str) -> Fing
         model_sha256=sha256,
         llama_build=info.build,
         kv_type=settings.kv_type,
-        settings={"backend": settings.backend, "device": device},
+        settings={"backend": settings.backend, "device": device, **info.state_settings},
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from worker.engine.batch import Batch
@@ -38,6 +38,7 @@ class ModelInfo:
     """Facts read from the loaded model, not from what was asked for.
 
     `context_length` is what a single sequence may hold; `num_cells` is shared by all of them.
+    `state_settings` are those, of RoPE and of windows, that a saved state depends on.
     """
 
     architecture: str
@@ -57,6 +58,7 @@ class ModelInfo:
     eos_token: str = ""
     size_bytes: int = 0
     num_parameters: int = 0
+    state_settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 class Vocab(Protocol):

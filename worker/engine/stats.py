@@ -54,14 +54,15 @@ class Totals:
 class CacheStats:
     """How full the context is and what became of what left it. Bytes are outside the context.
 
-    `level` is "ok", "high" from 80 % on, "critical" from 90 %, "full". `failures` are
-    states that could not be kept or restored, by reason. A useless restore brought nothing that
-    could be built upon.
+    `level` is "ok", "high" from 80 % on, "critical" from 90 %, "full". `is_split` says whether
+    each slot has cells of its own now. `failures` are states that could not be kept or restored,
+    by reason. A useless restore brought nothing that could be built upon.
     """
 
     cells_used: int = 0
     cells_total: int = 0
     level: str = "ok"
+    is_split: bool = False
     idle: int = 0
     idle_agents: int = 0
     saves_total: int = 0
@@ -80,6 +81,7 @@ class CacheStats:
             cells_used=ledger.used * CELLS_PER_BLOCK,
             cells_total=ledger.total * CELLS_PER_BLOCK,
             level=keeper.level,
+            is_split=residents.layout.is_split,
             idle=len(residents.idle),
             idle_agents=sum(one.agent is not None for one in residents.idle.values()),
             saves_total=totals.saves,

@@ -205,4 +205,5 @@ def _info(
         eos_token=model.vocab.eos_token,
         size_bytes=model.size_bytes,
         num_parameters=model.num_parameters,
+        state_settings=model.state_settings,
     )

@@ -84,6 +84,15 @@ class Model:
         return name.decode()
 
     @property
+    def state_settings(self) -> dict[str, str | int | float | bool]:
+        """What, besides the weights, says which number a cell holds."""
+        return {
+            "rope_type": int(C.llama_model_rope_type(self.handle)),
+            "rope_freq_scale": float(C.llama_model_rope_freq_scale_train(self.handle)),
+            "window": int(C.llama_model_n_swa(self.handle)),
+        }
+
+    @property
     def chat_template(self) -> str | None:
         text = C.llama_model_chat_template(self.handle, None)
         return None if text is None else text.decode("utf-8", "replace")

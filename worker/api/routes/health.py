@@ -78,6 +78,7 @@ def _cache_facts(stats: EngineStats, disk_problem: str) -> dict[str, Any]:
         tiers["cold"] = _tier(archive.cold_count, archive.cold_bytes, archive.cold_limit)
     return {
         "level": cache.level,
+        "layout": "split" if cache.is_split else "unified",
         **tiers,
         "prompt_tokens_total": stats.prompt_tokens_total,
         "cached_tokens_total": stats.cached_tokens_total,
@@ -88,6 +89,7 @@ def _cache_facts(stats: EngineStats, disk_problem: str) -> dict[str, Any]:
         "evictions_total": cache.evictions_total,
         "preemptions_total": cache.preemptions_total,
         "resets_total": stats.resets_total,
+        "reshapes_total": stats.reshapes_total,
         "pending_writes": archive.pending_writes if archive else 0,
         "failures": dict(cache.failures),
         "disk_problem": disk_problem,
