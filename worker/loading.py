@@ -1,4 +1,4 @@
-"""Loading the model in a thread of its own, while the event loop answers `/health`."""
+"""Loading the model; in a thread of its own, while the event loop answers `/health`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,36 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from worker.engine.runner import ModelRunner
+from worker.settings import WorkerSettings
+
 T = TypeVar("T")
 Progress = Callable[[float], None]
 
 _PROGRESS_EVERY_S = 0.1
+
+
+def load_model(settings: WorkerSettings, on_progress: Progress) -> ModelRunner:
+    """The model that was asked for; `on_progress` is told the loaded share, 0 to 1.
+
+    Raises LlorchError when it cannot be had.
+    """
+    # Importing llama.cpp takes a while, and may not be possible at all.
+    from worker.llama.options import LoadOptions
+    from worker.llama.runner import LlamaRunner
+
+    options = LoadOptions(
+        model_path=settings.model_path,
+        backend=settings.backend,
+        rpc=settings.rpc,
+        gpu=settings.gpu,
+        ctx=settings.ctx,
+        slots=settings.slots,
+        threads=settings.threads,
+        kv_type=settings.kv_type,
+        kv_layout=settings.kv_layout,
+    )
+    return LlamaRunner.load(options, on_progress)
 
 
 async def load_in_thread(load: Callable[[Progress], T], on_progress: Progress) -> T:

@@ -23,7 +23,7 @@ from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.keeping import Keeping, ModelDigest, open_keeping
 from worker.listener import CannotListen, listen
-from worker.loading import load_in_thread
+from worker.loading import load_in_thread, load_model
 from worker.log import configure_logging
 from worker.reports import Reports
 from worker.settings import WorkerSettings
@@ -112,23 +112,7 @@ class Worker:
         return runner, open_keeping(self._settings, runner.info, digest)
 
     def load(self, on_progress: Callable[[float], None]) -> ModelRunner:
-        # Here, in the loading thread, because importing llama.cpp takes a while too.
-        from worker.llama.options import LoadOptions
-        from worker.llama.runner import LlamaRunner
-
-        settings = self._settings
-        options = LoadOptions(
-            model_path=settings.model_path,
-            backend=settings.backend,
-            rpc=settings.rpc,
-            gpu=settings.gpu,
-            ctx=settings.ctx,
-            slots=settings.slots,
-            threads=settings.threads,
-            kv_type=settings.kv_type,
-            kv_layout=settings.kv_layout,
-        )
-        return LlamaRunner.load(options, on_progress)
+        return load_model(self._settings, on_progress)
 
     def _on_progress(self, share: float) -> None:
         if self._service.status is WorkerStatus.STARTING:

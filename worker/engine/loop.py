@@ -122,7 +122,7 @@ class AsyncEngine:
     """Generates for asyncio. Its methods belong to the event loop in which `start` was called.
 
     `on_stuck` is told, in another thread, of a step that neither ends nor can be interrupted: the
-    process is of no use any more.
+    process is of no use any more. A `step_timeout_s` of 0 is none.
     """
 
     def __init__(
@@ -138,9 +138,11 @@ class AsyncEngine:
         on_stuck: Callable[[str], None] = log.critical,
     ) -> None:
         engine = Engine(runner, archive=archive, max_running=max_running, drafts=drafts)
-        self._watchdog = Watchdog(
-            lambda: self.step_seconds, step_timeout_s, runner.interrupt, on_stuck
-        )
+        self._watchdog: Watchdog | None = None
+        if step_timeout_s:
+            self._watchdog = Watchdog(
+                lambda: self.step_seconds, step_timeout_s, runner.interrupt, on_stuck
+            )
         self._archive = archive
         self.max_sequence_tokens = engine.max_sequence_tokens
         self.max_prompt_tokens = engine.max_sequence_tokens - 1
@@ -158,7 +160,8 @@ class AsyncEngine:
         self._is_accepting = True
         self._is_idle.set()
         self._thread.start()
-        self._watchdog.start()
+        if self._watchdog is not None:
+            self._watchdog.start()
 
     async def stop(self, drain_s: float = 10.0) -> None:
         """Refuse new requests, let those in flight end, cancel what has not after `drain_s`.
@@ -174,7 +177,8 @@ class AsyncEngine:
             await self._is_idle.wait()
         self._thread.post(_keep_all)
         await asyncio.to_thread(self._thread.stop)
-        await asyncio.to_thread(self._watchdog.stop)
+        if self._watchdog is not None:
+            await asyncio.to_thread(self._watchdog.stop)
         if self._archive is not None:
             await asyncio.to_thread(self._archive.flush, drain_s)
             await asyncio.to_thread(self._archive.close)

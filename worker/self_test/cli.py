@@ -20,6 +20,7 @@ from pool_core.spawn.report import WorkerExit
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.keeping import ModelDigest, open_keeping
+from worker.loading import load_model
 from worker.log import configure_logging
 from worker.self_test.compare import TOLERANCE
 from worker.self_test.result import End, Report, to_dict
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     settings = parse_settings(["--model", own.model, *rest])
     configure_logging(logging.WARNING)
     try:
-        runner = _load(settings)
+        runner = load_model(settings, lambda share: None)
     except LlorchError as error:
         print(f"llorch-worker: error: {error}", file=sys.stderr)
         return int(getattr(error, "exit", WorkerExit.FAILED))
@@ -108,26 +109,6 @@ async def _test(
         finally:
             await engines.stop()
     return ok
-
-
-def _load(settings: WorkerSettings) -> ModelRunner:
-    # Importing llama.cpp takes a while, and may not be possible at all.
-    from worker.llama.options import LoadOptions
-    from worker.llama.runner import LlamaRunner
-
-    return LlamaRunner.load(
-        LoadOptions(
-            model_path=settings.model_path,
-            backend=settings.backend,
-            rpc=settings.rpc,
-            gpu=settings.gpu,
-            ctx=settings.ctx,
-            slots=settings.slots,
-            threads=settings.threads,
-            kv_type=settings.kv_type,
-            kv_layout=settings.kv_layout,
-        )
-    )
 
 
 def _print_json(report: Report) -> None:

@@ -30,7 +30,8 @@ def test_a_real_model_passes_also_from_disk(capsys: pytest.CaptureFixture[str]) 
 def test_a_broken_one_is_told_in_a_table_and_an_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_load", lambda settings: HashingRunner(leak=2.0, lost_cells=2))
+    runner = HashingRunner(leak=2.0, lost_cells=2)
+    monkeypatch.setattr(cli, "load_model", lambda settings, on_progress: runner)
     assert main(["--self-test", str(MODEL)]) == WorkerExit.SELF_TEST_FAILED
     out = capsys.readouterr().out
     head, *rows = out.splitlines()
