@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker.engine.batch import Batch
 
-_STEP_S = 0.25  # a step that computes prompts beside others' tokens should take about this
+_STEP_S = 1.0  # a step that computes prompts beside others' tokens takes no longer than this
 _SMOOTHING = 0.2
 _ENOUGH = 32  # prompt tokens that make a step's time theirs
 
