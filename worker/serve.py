@@ -21,6 +21,7 @@ from worker.api.service import LoadedModel, Service
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
+from worker.heap import return_large_blocks
 from worker.keeping import Keeping, ModelDigest, open_keeping
 from worker.listener import CannotListen, listen
 from worker.loading import load_in_thread, load_model
@@ -39,6 +40,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def serve(settings: WorkerSettings) -> WorkerExit:
     """Serve until a signal comes or the model cannot be loaded. Blocks; owns the main thread."""
     configure_logging()
+    return_large_blocks()
     reports = Reports(settings)
     try:
         listener = listen(settings.host, settings.port)

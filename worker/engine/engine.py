@@ -11,6 +11,7 @@ from worker.engine.admission import Admission, Follow, Start
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
 from worker.engine.events import EngineEvent, Failed
+from worker.engine.housekeeping import Housekeeping
 from worker.engine.keeper import CacheKeeper
 from worker.engine.layouts import LayoutChoice
 from worker.engine.pace import Pace
@@ -53,6 +54,7 @@ class Engine:
         self._residents = Residents(runner.layout)
         self._keeper = CacheKeeper(runner, self._residents, archive, clock)
         num_slots = min(layout.num_slots for layout in runner.layouts)
+        self._housekeeping = Housekeeping(self._residents, self._keeper, archive, clock)
         self._scheduler = Scheduler(runner.max_batch_tokens, max_running or num_slots)
         self._admission = Admission(
             self._residents,
@@ -112,7 +114,7 @@ class Engine:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
         self._keeper.receive()
         self._admit()
-        self._keeper.tidy()
+        self._housekeeping.tidy()
         for batch in self._schedule():
             if batch.items[0].seq.home is not None:  # an error before it may have taken its cells
                 self._compute(batch)
@@ -130,23 +132,23 @@ class Engine:
 
     @property
     def has_chores(self) -> bool:
-        return self._keeper.has_chores or self._residents.layout != self._layouts.usual
+        return self._housekeeping.has_chores or self._residents.layout != self._layouts.usual
 
     def do_chore(self) -> None:
         """Save or move out one idle sequence, or go back to the usual layout, while nobody waits
         for anything."""
-        if self._keeper.has_chores:
-            self._keeper.do_chore()
+        if self._housekeeping.has_chores:
+            self._housekeeping.do_chore()
         elif self._layouts.may_return(self._clock()):
             self._reshape(self._layouts.usual)
 
     def keep_all(self) -> None:
         """Hand everything worth keeping over to the disk, before the end."""
-        self._keeper.keep_all()
+        self._housekeeping.keep_all()
 
     def spill(self, agent: str) -> bool:
         """Move an idle agent out of the context; False when it is not in it."""
-        return self._keeper.spill(agent)
+        return self._housekeeping.spill(agent)
 
     def check_integrity(self) -> None:
         """Raises LeakedBlocks when the ledger and the runner's own cache disagree."""
@@ -167,7 +169,7 @@ class Engine:
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
             slots=scheduler.max_running,
-            cache=CacheStats.of(residents, self._keeper, self._archive),
+            cache=CacheStats.of(residents, self._keeper, self._housekeeping.level, self._archive),
         )
 
     # One step

@@ -23,11 +23,7 @@ log = logging.getLogger(__name__)
 
 _MIN_KEPT = 16  # tokens; computing fewer costs nothing
 _MIN_SAVED = CELLS_PER_BLOCK  # of a sequence that is nobody's
-# Where all share one pool of cells, attention passes over those of idle sequences too: 2,000 of
-# them slow a decode down by 7 to 37 per cent, and bringing them back from RAM takes 10 ms.
-_IDLE_SHARE = 0.125
-_HIGH, _CRITICAL = 0.8, 0.9
-_DIRTY_S = 10.0  # how long a finished turn may be in the context alone
+_HEADROOM = 0.1
 
 
 @dataclass(slots=True)
@@ -60,9 +56,6 @@ class CacheKeeper:
         self._archive = archive
         self._clock = clock
         self._arrivals: deque[tuple[Sequence, Snapshot | None]] = deque()
-        self._checked_at = 0.0
-        self._counted_changes = -1
-        self._has_too_many = False
         self.on_arrival: Callable[[], None] = lambda: None
         self.totals = CacheTotals()
 
@@ -93,7 +86,7 @@ class CacheKeeper:
         residents = self._residents
         if not residents.running or residents.layout.is_split:
             return True
-        return residents.num_running_blocks + blocks <= _CRITICAL * residents.ledger.total
+        return residents.num_running_blocks + blocks <= (1 - _HEADROOM) * residents.ledger.total
 
     def evict_all(self) -> None:
         for one in list(self._residents.idle.values()):
@@ -103,7 +96,7 @@ class CacheKeeper:
         """Out of the context, to RAM if it is worth it."""
         worth = one.length >= (_MIN_KEPT if one.agent else _MIN_SAVED)
         if worth and not one.is_saved:
-            self._save(one, durable=_is_durable(one))
+            self.save(one, durable=one.is_durable)
         self.totals.evictions += 1
         self._close(one)
 
@@ -164,7 +157,7 @@ class CacheKeeper:
         elif home.is_isolated:
             if home.agent is not None and self._archive is not None:
                 self._close_superseded(home)
-                self._save(home, durable=True)
+                self.save(home, durable=True)
             self._close(home)
         else:
             self._close_superseded(home)
@@ -191,77 +184,6 @@ class CacheKeeper:
         """The context is lost; what is outside it is not."""
         for one in [*self._residents.running.values(), *self._residents.idle.values()]:
             self._residents.close(one)
-
-    # Between steps
-
-    def tidy(self) -> None:
-        """Move out one idle resident if there are too many, or save one that has waited long."""
-        if not self._residents.idle:
-            return
-        if self._is_crowded:
-            self.evict(next(iter(self._residents.idle.values())))
-            return
-        now = self._clock()
-        if now - self._checked_at >= 1.0:
-            self._checked_at = now
-            self._save_dirty(before=now - _DIRTY_S)
-
-    @property
-    def has_chores(self) -> bool:
-        idle = self._residents.idle
-        if not idle:
-            return False
-        return self._is_crowded or (self._has_disk and any(map(_is_dirty, idle.values())))
-
-    def do_chore(self) -> None:
-        """As `tidy`, but at leisure: whoever is not saved has waited long enough."""
-        if self._is_crowded:
-            self.evict(next(iter(self._residents.idle.values())))
-        else:
-            self._save_dirty(before=float("inf"))
-
-    def keep_all(self) -> None:
-        """The worker is about to end: everything of use goes where it survives that."""
-        if not self._has_disk:
-            return
-        assert self._archive is not None
-        for one in self._residents.idle.values():
-            if not one.is_saved and (one.agent or one.length >= _MIN_SAVED):
-                self._save(one, durable=True)
-        self._archive.keep_all()
-
-    def spill(self, agent: str) -> bool:
-        """Move an idle agent out of the context; False when it is not in it."""
-        for one in self._residents.idle.values():
-            if one.agent == agent:
-                self.evict(one)
-                return True
-        return False
-
-    @property
-    def level(self) -> str:
-        share = self._residents.ledger.used / max(1, self._residents.ledger.total)
-        if share >= 1.0:
-            return "full"
-        return "critical" if share >= _CRITICAL else "high" if share >= _HIGH else "ok"
-
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether an idle one has to go. Not every step counts who holds what."""
-        residents = self._residents
-        if not residents.idle or residents.layout.is_split:
-            return False
-        if residents.ledger.used > _HIGH * residents.ledger.total:
-            return True
-        if residents.num_changes != self._counted_changes:
-            self._counted_changes = residents.num_changes
-            limit = max(1, _IDLE_SHARE * residents.ledger.total)
-            self._has_too_many = residents.num_idle_blocks > limit
-        return self._has_too_many
-
-    @property
-    def _has_disk(self) -> bool:
-        return self._archive is not None and self._archive.has_disk
 
     def _resume(self, seq: Sequence, start: Start) -> Resident:
         home = start.source
@@ -321,21 +243,14 @@ class CacheKeeper:
         if home.agent is None and length == size and snapshot.key.startswith("text/"):
             home.key, home.hits = snapshot.key, 1
 
-    def _save(self, one: Resident, *, durable: bool) -> None:
+    def save(self, one: Resident, *, durable: bool) -> None:
+        """Have its state outside the context too."""
         if self._archive is None:
             return
         state = self._runner.save(one.slot)
         self._archive.put(Snapshot(one.key, one.computed, state, one.agent), durable=durable)
         one.saved_length = one.length
         self.totals.saves += 1
-
-    def _save_dirty(self, before: float) -> None:
-        if not self._has_disk:
-            return
-        for one in self._residents.idle.values():
-            if _is_dirty(one) and one.used_at <= before:
-                self._save(one, durable=True)
-                return
 
     def _close_superseded(self, newer: Resident) -> None:
         """Idle ones that have nothing which `newer` has not."""
@@ -351,12 +266,3 @@ class CacheKeeper:
 
 
 _PARKED = "parked"
-
-
-def _is_durable(one: Resident) -> bool:
-    """Whether it is worth a place on the disk: an agent's, or one that somebody came back to."""
-    return one.agent is not None or one.hits > 0
-
-
-def _is_dirty(one: Resident) -> bool:
-    return not one.is_saved and _is_durable(one)

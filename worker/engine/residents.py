@@ -61,6 +61,15 @@ class Resident:
     def is_saved(self) -> bool:
         return self.saved_length == self.length
 
+    @property
+    def is_durable(self) -> bool:
+        """Worth a place on the disk: an agent's, or one that somebody came back to."""
+        return self.agent is not None or self.hits > 0
+
+    @property
+    def is_dirty(self) -> bool:
+        return self.is_durable and not self.is_saved
+
 
 class Residents:
     """Leases slots and blocks, and remembers who is idle, least recently used first."""

@@ -74,13 +74,15 @@ class CacheStats:
     archive: ArchiveStats | None = None
 
     @classmethod
-    def of(cls, residents: Residents, keeper: CacheKeeper, archive: Archive | None) -> CacheStats:
+    def of(
+        cls, residents: Residents, keeper: CacheKeeper, level: str, archive: Archive | None
+    ) -> CacheStats:
         ledger, totals = residents.ledger, keeper.totals
         stored = None if archive is None else archive.stats()
         return cls(
             cells_used=ledger.used * CELLS_PER_BLOCK,
             cells_total=ledger.total * CELLS_PER_BLOCK,
-            level=keeper.level,
+            level=level,
             is_split=residents.layout.is_split,
             idle=len(residents.idle),
             idle_agents=sum(one.agent is not None for one in residents.idle.values()),
