@@ -127,8 +127,7 @@ class CacheKeeper:
     def occupy(self, seq: Sequence, start: Start) -> None:
         """Give the sequence its slot, with what it need not compute. Raises RunnerError."""
         home = self._resume(seq, start) if start.resumes else self._open(seq, start)
-        is_first = seq.num_fetches == 0 or not seq.cached_tokens
-        if is_first and seq.num_output == 0:
+        if not seq.has_started:  # later, what is there it has computed itself
             seq.cached_tokens = home.length
             seq.restored_tokens = home.length if start.snapshot is not None else 0
         seq.snapshot = None

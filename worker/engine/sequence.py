@@ -100,6 +100,11 @@ class Sequence:
         return home is not None and len(self.tokens) - home.length == 1 and self.num_output > 0
 
     @property
+    def has_started(self) -> bool:
+        """Whether it ever had a slot; it may have had to give it back."""
+        return self._started_at is not None
+
+    @property
     def has_ended(self) -> bool:
         return self.status is SequenceStatus.ENDED
 

@@ -181,3 +181,13 @@ def test_the_one_to_copy_from_does_not_have_to_leave_for_its_copy() -> None:
     assert engine.stats().cache.idle == 2
     engine.spill("2")
     assert cached(engine, request("copy", PROMPT[:300] + b"?"))[0] == 300
+
+
+def test_what_a_parked_one_has_computed_itself_does_not_count_as_cached() -> None:
+    """A larger request comes while its prompt is being computed."""
+    engine, _ = make()
+    engine.add(request("small", PROMPT))
+    engine.step()  # 300 of its 600 tokens
+    ends = run(engine, request("large", text_of(1500, start=90_000)))
+    assert engine.stats().reshapes_total == 1
+    assert ends["small"].timings.cached_tokens == ends["small"].timings.restored_tokens == 0
