@@ -18,6 +18,7 @@ from pool_core.errors import LlorchError
 from pool_core.spawn.report import WorkerExit, WorkerStatus
 from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
+from worker.chat.format import ChatFormat
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
@@ -150,7 +151,7 @@ class Worker:
             engine,
             vocab,
             info,
-            template,
+            ChatFormat(template),
             int(time.time()),
             runner.memory,
             keeping.disk_problem,

@@ -30,7 +30,7 @@ class ByteVocab:
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         return [BOS] * add_special + list(text.encode())
 
-    def token_bytes(self, token_id: int) -> bytes:
+    def token_bytes(self, token_id: int, *, special: bool = False) -> bytes:
         return bytes([token_id]) if token_id < 256 else b""
 
     def is_eog(self, token_id: int) -> bool:

@@ -14,6 +14,7 @@ from pool_core.spawn.report import WorkerStatus
 from tests.fakes.runner import FakeRunner
 from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
+from worker.chat.format import ChatFormat
 from worker.chat.template import ChatTemplate
 from worker.engine.loop import AsyncEngine
 from worker.listener import listen
@@ -74,7 +75,7 @@ def serve_api(
                     engine,
                     runner.vocab,
                     runner.info,
-                    template,
+                    ChatFormat(template),
                     1_700_000_000,
                     compiler=GrammarCompiler(runner.vocab) if compiler is ... else compiler,
                 )

@@ -46,6 +46,7 @@ async def start_choices(
     field: str,
     agent: str | None = None,
     use_cache: bool = True,
+    with_specials: bool = False,
 ) -> list[Generation]:
     """Several generations of one prompt, all or none; the engine computes it once.
 
@@ -57,7 +58,9 @@ async def start_choices(
         for index in range(count):
             whose = agent if index == 0 else None
             one = params_of(params, index)
-            request = GenerateRequest(new_id(), tokens, one, reproducible, whose, use_cache)
+            request = GenerateRequest(
+                new_id(), tokens, one, reproducible, whose, use_cache, with_specials
+            )
             generations.append(submit(model, request, field=field))
     except ApiError:
         for generation in generations:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pool_core.spawn.report import WorkerStatus
-from worker.chat.template import ChatTemplate
+from worker.chat.format import ChatFormat
 from worker.engine.constraint import ConstraintCompiler
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import MemoryTraits, ModelInfo, Vocab
@@ -26,7 +26,7 @@ class LoadedModel:
     engine: AsyncEngine
     vocab: Vocab
     info: ModelInfo
-    template: ChatTemplate
+    chat: ChatFormat
     loaded_at: int
     memory: MemoryTraits = MemoryTraits()
     disk_problem: str = ""

@@ -192,7 +192,7 @@ class AsyncEngine:
         buffer = self._buffers[request.request_id] = EventBuffer(self._max_buffered_events)
         self._is_idle.clear()
         self._thread.post(lambda engine: engine.add(request))
-        return Generation(request.request_id, buffer, self.cancel)
+        return Generation(request.request_id, buffer, self.cancel, len(request.prompt))
 
     def cancel(self, request_id: str) -> bool:
         """Have it end with Finished(CANCELLED) before the next step; False if it is not known."""

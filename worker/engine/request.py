@@ -14,7 +14,8 @@ class GenerateRequest:
     A `reproducible` request prefills on fixed boundaries from position 0, so that it gives the same
     bytes alone, repeated, and in a crowd. `request_id` is unique among the requests in flight.
     Requests of one `agent` run one at a time, in order, and its cache outlives them and the worker.
-    Without `use_cache` every token is computed, and nothing is kept.
+    Without `use_cache` every token is computed, and nothing is kept. `with_specials` has the text
+    show control tokens by their names, but for those that end it.
     """
 
     request_id: str
@@ -23,3 +24,4 @@ class GenerateRequest:
     reproducible: bool = False
     agent: str | None = None
     use_cache: bool = True
+    with_specials: bool = False

@@ -85,8 +85,9 @@ class Vocab(Protocol):
         text as the control tokens they name: only for text that no stranger wrote."""
         ...
 
-    def token_bytes(self, token_id: int) -> bytes:
-        """What the token prints; b"" for control tokens. May be a part of a character."""
+    def token_bytes(self, token_id: int, *, special: bool = False) -> bytes:
+        """What the token prints. May be a part of a character. Control tokens print nothing, or
+        with `special` their names."""
         ...
 
     def is_eog(self, token_id: int) -> bool:

@@ -164,10 +164,12 @@ class Sequence:
 
     def _accept_one(self, sample: Sample, now: float) -> list[EngineEvent]:
         token = sample.token_id
-        if not self.request.params.ignore_eos and self._vocab.is_eog(token):
+        is_eog = self._vocab.is_eog(token)
+        if is_eog and not self.request.params.ignore_eos:
             return [self.finish(FinishReason.EOS, now)]
         self.tokens.append(token)
-        raw = self._vocab.token_bytes(token)
+        shows = self.request.with_specials and not is_eog
+        raw = self._vocab.token_bytes(token, special=shows)
         text = self._stops.push(self._detokenizer.push(raw))
         index = self.num_output - 1
         event = TokenEvent(self.id, index, token, text, raw, sample.logprob, sample.top_logprobs)

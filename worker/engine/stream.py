@@ -64,8 +64,15 @@ class Generation:
     Closing it, or losing it, before the end cancels the request.
     """
 
-    def __init__(self, request_id: str, buffer: EventBuffer, cancel: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        buffer: EventBuffer,
+        cancel: Callable[[str], bool],
+        num_prompt_tokens: int = 0,
+    ) -> None:
         self.request_id = request_id
+        self.num_prompt_tokens = num_prompt_tokens
         self._buffer = buffer
         self._cancel = cancel
         self._has_ended = False
@@ -87,6 +94,11 @@ class Generation:
         events = await self._buffer.take()
         self._has_ended = not isinstance(events[-1], TokenEvent)
         return events
+
+    def cancel(self) -> None:
+        """Ask for the end now; it comes as a Finished like any other."""
+        if not self._has_ended:
+            self._cancel(self.request_id)
 
     async def aclose(self) -> None:
         self._close()

@@ -16,7 +16,7 @@ class LlamaVocab:
         vocab = C.llama_model_get_vocab(model)
         assert vocab is not None, "a loaded model has a vocabulary"
         self._vocab = vocab
-        self._bytes: dict[int, bytes] = {}
+        self._bytes: dict[tuple[int, bool], bytes] = {}
         self.size = C.llama_vocab_n_tokens(vocab)
         kind = C.llama_vocab_type(vocab)
         self.kind = _KINDS.get(kind, f"type-{kind}")
@@ -38,20 +38,20 @@ class LlamaVocab:
                 return tokens[:count]
             capacity = -count  # too small: it says how many there are
 
-    def token_bytes(self, token_id: int) -> bytes:
-        raw = self._bytes.get(token_id)
+    def token_bytes(self, token_id: int, *, special: bool = False) -> bytes:
+        raw = self._bytes.get((token_id, special))
         if raw is None:
-            raw = self._bytes[token_id] = self._piece(token_id)
+            raw = self._bytes[token_id, special] = self._piece(token_id, special)
         return raw
 
     def is_eog(self, token_id: int) -> bool:
         return token_id in self._eog
 
-    def _piece(self, token_id: int) -> bytes:
+    def _piece(self, token_id: int, special: bool) -> bytes:
         capacity = 64
         while True:
             buffer = ctypes.create_string_buffer(capacity)
-            size = C.llama_token_to_piece(self._vocab, token_id, buffer, capacity, 0, False)
+            size = C.llama_token_to_piece(self._vocab, token_id, buffer, capacity, 0, special)
             if size >= 0:
                 return buffer.raw[:size]
             capacity = -size

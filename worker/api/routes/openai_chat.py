@@ -20,6 +20,7 @@ from worker.api.sampling import ready_params
 from worker.api.schemas.openai_chat import ChatRequest
 from worker.api.service import LoadedModel
 from worker.api.sse import PING_EVERY_S, EventStream, while_connected
+from worker.chat.messages import Conversation
 from worker.chat.template import TemplateFailed
 
 router = APIRouter()
@@ -59,13 +60,10 @@ def default_max_tokens(context: int) -> int:
 
 
 async def _render(model: LoadedModel, body: ChatRequest) -> str:
-    messages = [message.normalised() for message in body.messages]
+    messages = tuple(message.normalised() for message in body.messages)
+    conversation = Conversation(messages, variables=body.template_variables())
     try:
-        return await asyncio.to_thread(
-            model.template.render,
-            messages,
-            now=datetime.now(),
-            variables=body.template_variables(),
-        )
+        prompt = await asyncio.to_thread(model.chat.render, conversation, datetime.now())
+        return prompt.text
     except TemplateFailed as error:
         raise invalid(f"messages: {error}", "messages") from None

@@ -10,7 +10,7 @@ from worker.api.body import Body
 from worker.api.schemas.fields import StopStrings
 from worker.api.schemas.form import ResponseFormat, grammar_form, only_form
 from worker.api.schemas.sampling import SamplerFields
-from worker.chat.messages import ChatMessage
+from worker.chat.messages import ChatMessage, Role
 from worker.engine.constraint import ConstraintSpec
 from worker.engine.params import InvalidParam, SamplingParams
 
@@ -73,7 +73,7 @@ class Message(Body):
     function_call: Unsupported = None
 
     def normalised(self) -> ChatMessage:
-        role = "system" if self.role == "developer" else self.role
+        role: Role = "system" if self.role == "developer" else self.role
         return ChatMessage(role, self.content or "")
 
 

@@ -1,0 +1,221 @@
+"""A turn of a chat, on its way through the model: the same for every dialect.
+
+A dialect makes a `Turn` of its request, calls `start_turn`, and writes what `Answer.pieces` or
+`Answer.whole` gives in its own words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from worker.api.choices import read_choices
+from worker.api.errors import invalid
+from worker.api.generate import cut_off, failure, start_choices
+from worker.api.sampling import ready_params
+from worker.api.service import LoadedModel
+from worker.chat.messages import Conversation, ToolCall
+from worker.chat.parts import (
+    AnswerParser,
+    AnswerPart,
+    CallArguments,
+    CallEnd,
+    CallStart,
+    ReasoningPart,
+    TextPart,
+)
+from worker.chat.template import TemplateFailed
+from worker.engine.constraint import ConstraintSpec
+from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, Timings, TokenEvent
+from worker.engine.params import InvalidParam, SamplingParams
+from worker.engine.stream import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is asked. `form` is what the answer's text must look like; `field` is what the
+    conversation is called in the request."""
+
+    conversation: Conversation
+    params: SamplingParams
+    form: ConstraintSpec | None = None
+    num_choices: int = 1
+    reproducible: bool = False
+    agent: str | None = None
+    use_cache: bool = True
+    field: str = "messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a choice ended. `reason` is never CANCELLED."""
+
+    reason: FinishReason
+    stop_string: str | None
+    timings: Timings
+    num_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """More of the choice `index`: what was recognised, which tokens came, its end."""
+
+    index: int
+    parts: Sequence[AnswerPart]
+    tokens: Sequence[TokenEvent]
+    end: Ended | None = None
+
+
+@dataclass(slots=True)
+class Choice:
+    """A whole answer."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    tokens: list[TokenEvent] = field(default_factory=list)
+    parts: list[AnswerPart] = field(default_factory=list)
+    end: Ended = Ended(FinishReason.LENGTH, None, Timings(), 0)
+
+
+async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
+    """Check everything, render, and queue. Raises ApiError and InvalidParam; afterwards nothing of
+    the request can be wrong any more."""
+    try:
+        prompt = await asyncio.to_thread(model.chat.render, turn.conversation, datetime.now())
+    except TemplateFailed as error:
+        raise invalid(f"{turn.field}: {error}", turn.field) from None
+    form = turn.form
+    calls = model.chat.form(turn.conversation)
+    if form is not None and calls is not None:
+        raise InvalidParam(form.field, "cannot be combined with calls that must be made")
+    generations = await start_choices(
+        model,
+        prompt.text,
+        await ready_params(model, turn.params, form or calls),
+        turn.num_choices,
+        reproducible=turn.reproducible,
+        field=turn.field,
+        agent=turn.agent,
+        use_cache=turn.use_cache,
+        with_specials=True,
+    )
+    allows_many = turn.conversation.tool_choice.parallel
+    readers = [
+        _Reader(generation, model.chat.parser(turn.conversation, prompt), allows_many)
+        for generation in generations
+    ]
+    return Answer(readers)
+
+
+class Answer:
+    """Choices being written. Closing `pieces` before the end cancels them."""
+
+    def __init__(self, readers: Sequence[_Reader]) -> None:
+        self._readers = readers
+
+    @property
+    def num_choices(self) -> int:
+        return len(self._readers)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return self._readers[0].generation.num_prompt_tokens
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """As it is written. Raises ApiError when a choice fails or is cut off."""
+        generations = [reader.generation for reader in self._readers]
+        async with aclosing(read_choices(generations)) as choices:
+            async for index, events in choices:
+                piece = self._readers[index].read(index, events)
+                if piece.parts or piece.tokens or piece.end is not None:
+                    yield piece
+
+    async def whole(self) -> list[Choice]:
+        """All of it. Raises ApiError when a choice fails or is cut off."""
+        choices = [Choice() for _ in self._readers]
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                choice = choices[piece.index]
+                choice.tokens += piece.tokens
+                choice.parts += piece.parts
+                if piece.end is not None:
+                    choice.end = piece.end
+        for choice in choices:
+            _gather(choice)
+        return choices
+
+
+class _Reader:
+    """One choice: events in, pieces out."""
+
+    def __init__(
+        self, generation: Generation, parser: AnswerParser, allows_many_calls: bool
+    ) -> None:
+        self.generation = generation
+        self._parser = parser
+        self._allows_many_calls = allows_many_calls
+        self._num_calls = 0
+        self._is_enough = False
+
+    def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
+        """Raises ApiError."""
+        text, tokens, last = [], [], events[-1]
+        for event in events:
+            if isinstance(event, Failed):
+                raise failure(event)
+            text.append(event.text)
+            if isinstance(event, TokenEvent):
+                tokens.append(event)
+        parts = self._parser.feed("".join(text))
+        end = None
+        if isinstance(last, Finished):
+            parts += self._parser.finish()
+            end = last
+        parts = self._until_enough(parts)
+        return Piece(index, parts, tokens, None if end is None else self._ended(end))
+
+    def _until_enough(self, parts: list[AnswerPart]) -> list[AnswerPart]:
+        """Without what comes after the only call that there may be."""
+        kept: list[AnswerPart] = []
+        for part in parts:
+            if self._is_enough:
+                break
+            kept.append(part)
+            self._num_calls += isinstance(part, CallStart)
+            if isinstance(part, CallEnd) and not self._allows_many_calls:
+                self._is_enough = True
+                self.generation.cancel()
+        return kept
+
+    def _ended(self, event: Finished) -> Ended:
+        reason = event.reason
+        if self._is_enough:
+            reason = FinishReason.EOS
+        elif reason is FinishReason.CANCELLED:
+            raise cut_off(event)
+        return Ended(reason, event.stop_string, event.timings, self._num_calls)
+
+
+def _gather(choice: Choice) -> None:
+    text, reasoning = [], []
+    arguments: dict[int, list[str]] = {}
+    starts: list[CallStart] = []
+    for part in choice.parts:
+        match part:
+            case TextPart():
+                text.append(part.text)
+            case ReasoningPart():
+                reasoning.append(part.text)
+            case CallStart():
+                starts.append(part)
+                arguments[part.index] = []
+            case CallArguments():
+                arguments[part.index].append(part.text)
+    choice.text, choice.reasoning = "".join(text), "".join(reasoning)
+    choice.calls = [
+        ToolCall(start.id, start.name, "".join(arguments[start.index])) for start in starts
+    ]
