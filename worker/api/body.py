@@ -20,6 +20,15 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class LenientBody(Body):
+    """Base of the dialects' requests, whose clients send new fields all the time: those that are
+    not known are ignored, here and in every part. A mixin of Body's comes before it in the list of
+    bases, since the last one says what becomes of unknown fields.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
 B = TypeVar("B", bound=Body)
 
 
