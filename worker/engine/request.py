@@ -15,7 +15,8 @@ class GenerateRequest:
     bytes alone, repeated, and in a crowd. `request_id` is unique among the requests in flight.
     Requests of one `agent` run one at a time, in order, and its cache outlives them and the worker.
     Without `use_cache` every token is computed, and nothing is kept. `with_specials` has the text
-    show control tokens by their names, but for those that end it.
+    show control tokens by their names, but for those that end it. Of those that wait, the higher
+    `priority` goes first.
     """
 
     request_id: str
@@ -25,3 +26,4 @@ class GenerateRequest:
     agent: str | None = None
     use_cache: bool = True
     with_specials: bool = False
+    priority: int = 0

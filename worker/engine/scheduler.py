@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK
@@ -11,6 +12,7 @@ from worker.engine.events import EngineEvent, FinishReason
 from worker.engine.sequence import Sequence
 
 _MIN_CHUNK = 32  # smaller pieces of a prompt leave a processor's time unused
+_MAX_OVERTAKEN = 64  # times that one in the queue lets others go first; then nobody passes it
 
 
 class Scheduler:
@@ -31,7 +33,14 @@ class Scheduler:
         return len(self.running) >= self.max_running
 
     def add(self, seq: Sequence) -> None:
-        self.waiting.append(seq)
+        """Queue it behind those of its own priority, and before lower ones that have not been
+        overtaken too often."""
+        at = len(self.waiting)
+        while at and _may_overtake(seq, self.waiting[at - 1]):
+            at -= 1
+        for passed in islice(self.waiting, at, None):
+            passed.num_overtaken += 1
+        self.waiting.insert(at, seq)
 
     def candidates(self) -> list[Sequence]:
         """Those who may start now, in order of arrival.
@@ -117,7 +126,7 @@ class Scheduler:
             if seq.is_decoding or seq.has_ended:
                 continue
             size = _chunk_size(seq, budget)
-            if size > budget and items:
+            if items and (size > budget or _is_sliver(seq, size)):
                 break
             start = seq.num_computed
             tokens = seq.tokens[start : start + size]
@@ -126,6 +135,17 @@ class Scheduler:
             if budget <= 0:
                 break
         return items
+
+
+def _may_overtake(seq: Sequence, other: Sequence) -> bool:
+    if other.has_started or other.num_overtaken >= _MAX_OVERTAKEN:
+        return False
+    return seq.request.priority > other.request.priority
+
+
+def _is_sliver(seq: Sequence, size: int) -> bool:
+    """Whether it is so small a piece that it had better be part of the next."""
+    return size < _MIN_CHUNK and size < len(seq.tokens) - seq.num_computed
 
 
 def _chunk_size(seq: Sequence, budget: int) -> int:

@@ -41,6 +41,7 @@ class Sequence:
         self.snapshot: Snapshot | None = None  # what it may start from
         self.is_loading = False
         self.num_fetches = 0
+        self.num_overtaken = 0  # by others in the queue
         self.leader: Sequence | None = None  # who is computing what this one begins with
         self.leader_length = 0
         self.cached_tokens = self.restored_tokens = 0

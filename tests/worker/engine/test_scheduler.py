@@ -17,11 +17,17 @@ def make(slots: int = 4, blocks: int = 16, batch: int = 64) -> tuple[Engine, Fak
 
 
 def request(
-    name: str, prompt: int = 10, max_tokens: int = 20, *, reproducible: bool = False
+    name: str,
+    prompt: int = 10,
+    max_tokens: int = 20,
+    *,
+    reproducible: bool = False,
+    priority: int = 0,
 ) -> GenerateRequest:
     """Prompts of different requests have nothing in common."""
     tokens = tuple([sum(name.encode()) % 200 + 1] * prompt)
-    return GenerateRequest(name, tokens, SamplingParams(max_tokens=max_tokens), reproducible)
+    params = SamplingParams(max_tokens=max_tokens)
+    return GenerateRequest(name, tokens, params, reproducible, priority=priority)
 
 
 def step(engine: Engine, runner: FakeRunner) -> list[Shape]:
@@ -59,11 +65,19 @@ def test_a_long_prompt_does_not_stall_those_who_decode() -> None:
 
 
 def test_what_the_first_prompt_leaves_of_the_budget_goes_to_the_next() -> None:
-    it = make(batch=64)
+    it = make(batch=96)
     for name in "abc":
+        it[0].add(request(name, prompt=50))
+    assert step(*it) == [[("a", 0, 50), ("b", 0, 46)]]
+    assert step(*it) == [[("a", 50, 1), ("b", 46, 4), ("c", 0, 50)]]
+
+
+def test_what_is_left_for_a_prompt_waits_when_it_is_next_to_nothing() -> None:
+    it = make(batch=64)
+    for name in "ab":
         it[0].add(request(name, prompt=40))
-    assert step(*it) == [[("a", 0, 40), ("b", 0, 24)]]
-    assert step(*it) == [[("a", 40, 1), ("b", 24, 16), ("c", 0, 40)]]
+    assert step(*it) == [[("a", 0, 40)]]
+    assert step(*it) == [[("a", 40, 1), ("b", 0, 40)]]
 
 
 def test_reproducible_sequences_share_no_batch() -> None:
@@ -125,3 +139,28 @@ def test_max_running_bounds_how_many_run() -> None:
         engine.add(request(f"s{n}"))
     engine.step()
     assert (engine.stats().running, engine.stats().waiting) == (2, 3)
+
+
+def test_the_higher_priority_starts_first_and_its_equals_in_order_of_arrival() -> None:
+    engine, runner = make(slots=1)
+    engine.add(request("running", max_tokens=2))
+    step(engine, runner)
+    for name, priority in (("a", 1), ("b", 3), ("c", 3), ("d", 2)):
+        engine.add(request(name, max_tokens=1, priority=priority))
+    while not engine.is_empty:
+        engine.step()
+    order = list(dict.fromkeys(item[0] for shape in runner.shapes for item in shape))
+    assert order == ["running", "b", "c", "d", "a"]
+
+
+def test_nobody_is_overtaken_for_ever() -> None:
+    engine, runner = make(slots=1)
+    engine.add(request("low", max_tokens=1))
+    count = 0
+    while all(item[0] != "low" for shape in runner.shapes for item in shape):
+        engine.add(request(f"high{count}", max_tokens=1, priority=1))
+        if count:
+            engine.step()
+        count += 1
+        assert count < 200
+    assert count > 10  # it did let others go first
