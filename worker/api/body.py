@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from worker.api.errors import ApiError, invalid
+from worker.api.json_check import BadJson, check_json
 
-MAX_BODY_BYTES = 8 << 20
-_BODY_TIMEOUT_S = 60.0
+_MAX_INLINE_BYTES = 64 << 10  # milliseconds; what is larger is read in another thread
 
 
 class Body(BaseModel):
     """Base of every request: no unknown fields, and "5" is no number, nor true, nor 5.0."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LenientBody(Body):
@@ -34,28 +35,44 @@ B = TypeVar("B", bound=Body)
 
 async def read_body(request: Request, kind: type[B]) -> B:
     """Raises ApiError: 400 naming the field, 408 or 413."""
-    raw = await _read_bytes(request)
-    if not raw.strip():
-        raise invalid("the body is empty; send a JSON object")
+    settings = request.app.state.service.settings
     try:
-        return kind.model_validate_json(raw)
-    except ValidationError as error:
-        raise _explain(error) from None
-
-
-async def _read_bytes(request: Request) -> bytes:
-    kept = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                kept += chunk
-                if len(kept) > MAX_BODY_BYTES:
-                    raise ApiError(
-                        413, "BODY_TOO_LARGE", f"the body is larger than {MAX_BODY_BYTES} bytes"
-                    )
+        async with asyncio.timeout(settings.body_timeout_s):
+            raw = await _read_bytes(request, settings.max_body)
     except TimeoutError:
         raise ApiError(408, "BODY_TIMEOUT", "the body did not arrive in time") from None
+    if not raw.strip():
+        raise invalid("the body is empty; send a JSON object")
+    if len(raw) <= _MAX_INLINE_BYTES:
+        return _parse(raw, kind)
+    return await asyncio.to_thread(_parse, raw, kind)
+
+
+async def _read_bytes(request: Request, limit: int) -> bytes:
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise _too_large(limit)
+    kept = bytearray()
+    async for chunk in request.stream():
+        kept += chunk
+        if len(kept) > limit:
+            raise _too_large(limit)
     return bytes(kept)
+
+
+def _too_large(limit: int) -> ApiError:
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return ApiError(status, "BODY_TOO_LARGE", f"the body is larger than {limit} bytes")
+
+
+def _parse(raw: bytes, kind: type[B]) -> B:
+    """Raises ApiError 400."""
+    try:
+        check_json(raw)
+        return kind.model_validate_json(raw)
+    except BadJson as error:
+        raise invalid(str(error)) from None
+    except ValidationError as error:
+        raise _explain(error) from None
 
 
 def _explain(error: ValidationError) -> ApiError:
@@ -79,9 +96,10 @@ def _explain(error: ValidationError) -> ApiError:
 def _field_name(loc: tuple[Any, ...]) -> str:
     """("messages", 0, "content", "str") -> "messages.0.content".
 
-    pydantic appends the name of the union's member that was tried, which is no field.
+    pydantic appends the name of the union's member that was tried, which is no field; nor is the
+    tag of a tagged union's member, for which reason ours are written "<message>".
     """
-    parts = [str(part) for part in loc]
+    parts = [str(part) for part in loc if not str(part).startswith("<")]
     while parts and ("[" in parts[-1] or parts[-1] in _UNION_MEMBERS):
         parts.pop()
     return ".".join(parts)

@@ -51,22 +51,26 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a choice ended. `reason` is never CANCELLED."""
+    """How a choice ended. `reason` is never CANCELLED. `num_reasoning_tokens` of the tokens were
+    thoughts."""
 
     reason: FinishReason
     stop_string: str | None
     timings: Timings
     num_calls: int
+    num_reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """More of the choice `index`: what was recognised, which tokens came, its end."""
+    """More of the choice `index`: what was recognised, which tokens came, its end. `text_tokens`
+    are those that the text was made of, up to here."""
 
     index: int
     parts: Sequence[AnswerPart]
     tokens: Sequence[TokenEvent]
     end: Ended | None = None
+    text_tokens: Sequence[TokenEvent] = ()
 
 
 @dataclass(slots=True)
@@ -160,23 +164,40 @@ class _Reader:
         self._allows_many_calls = allows_many_calls
         self._num_calls = 0
         self._is_enough = False
+        self._unread: list[TokenEvent] = []
+        self._num_reasoning_tokens = 0
 
     def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
         """Raises ApiError."""
-        text, tokens, last = [], [], events[-1]
+        parts: list[AnswerPart] = []
+        tokens: list[TokenEvent] = []
+        text_tokens: list[TokenEvent] = []
+        end = None
+        # One by one: what a token counts as must not depend on how many came together.
         for event in events:
             if isinstance(event, Failed):
                 raise failure(event)
-            text.append(event.text)
+            found = self._parser.feed(event.text)
             if isinstance(event, TokenEvent):
                 tokens.append(event)
-        parts = self._parser.feed("".join(text))
-        end = None
-        if isinstance(last, Finished):
-            parts += self._parser.finish()
-            end = last
-        parts = self._until_enough(parts)
-        return Piece(index, parts, tokens, None if end is None else self._ended(end))
+                self._unread.append(event)
+            else:
+                found += self._parser.finish()
+                end = event
+            found = self._until_enough(found)
+            text_tokens += self._attribute(found)
+            parts += found
+        ended = None if end is None else self._ended(end)
+        return Piece(index, _merged(parts), tokens, ended, text_tokens)
+
+    def _attribute(self, found: Sequence[AnswerPart]) -> list[TokenEvent]:
+        """Those of the tokens since the last part that were text."""
+        if not found:
+            return []
+        tokens, self._unread = self._unread, []
+        if isinstance(found[0], ReasoningPart):
+            self._num_reasoning_tokens += len(tokens)
+        return tokens if isinstance(found[0], TextPart) else []
 
     def _until_enough(self, parts: list[AnswerPart]) -> list[AnswerPart]:
         """Without what comes after the only call that there may be."""
@@ -197,7 +218,25 @@ class _Reader:
             reason = FinishReason.EOS
         elif reason is FinishReason.CANCELLED:
             raise cut_off(event)
-        return Ended(reason, event.stop_string, event.timings, self._num_calls)
+        return Ended(
+            reason, event.stop_string, event.timings, self._num_calls, self._num_reasoning_tokens
+        )
+
+
+def _merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:
+    """The same with neighbours of one kind as one part."""
+    merged: list[AnswerPart] = []
+    for part in parts:
+        match (merged[-1] if merged else None, part):
+            case (TextPart(before), TextPart(text)):
+                merged[-1] = TextPart(before + text)
+            case (ReasoningPart(before), ReasoningPart(text)):
+                merged[-1] = ReasoningPart(before + text)
+            case (CallArguments(index, before), CallArguments(same, text)) if index == same:
+                merged[-1] = CallArguments(index, before + text)
+            case _:
+                merged.append(part)
+    return merged
 
 
 def _gather(choice: Choice) -> None:
