@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 from worker.api.choices import params_of
@@ -47,21 +49,35 @@ async def start_choices(
     agent: str | None = None,
     use_cache: bool = True,
     with_specials: bool = False,
+    priority: int = 0,
 ) -> list[Generation]:
     """Several generations of one prompt, all or none; the engine computes it once.
 
     Only the first is the agent's: what an agent asks runs one after the other.
     """
     tokens = await read_prompt(model, prompt, field=field)
+    request = GenerateRequest(
+        "", tokens, params, reproducible, agent, use_cache, with_specials, priority
+    )
+    return await submit_all(model, [request], count, field=field)
+
+
+async def submit_all(
+    model: LoadedModel, requests: Sequence[GenerateRequest], count: int, *, field: str
+) -> list[Generation]:
+    """`count` generations of each, named here, one request's after the other's; all or none.
+    Raises ApiError as start_generation does."""
     generations: list[Generation] = []
     try:
-        for index in range(count):
-            whose = agent if index == 0 else None
-            one = params_of(params, index)
-            request = GenerateRequest(
-                new_id(), tokens, one, reproducible, whose, use_cache, with_specials
-            )
-            generations.append(submit(model, request, field=field))
+        for request in requests:
+            for index in range(count):
+                one = replace(
+                    request,
+                    request_id=new_id(),
+                    params=params_of(request.params, index),
+                    agent=None if generations else request.agent,
+                )
+                generations.append(submit(model, one, field=field))
     except ApiError:
         for generation in generations:
             await generation.aclose()
@@ -75,6 +91,12 @@ async def read_prompt(model: LoadedModel, prompt: str, *, field: str) -> tuple[i
     if not tokens:
         raise invalid(f"{field} holds nothing that the model can read", field)
     return tokens
+
+
+def default_max_tokens(context: int) -> int:
+    """How long an answer may get when nobody said. One that never ends would come to hold the
+    whole context, at the cost of everybody else."""
+    return max(1024, context // 8)
 
 
 def new_id() -> str:

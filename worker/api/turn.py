@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from worker.api.choices import read_choices
@@ -46,6 +46,7 @@ class Turn:
     reproducible: bool = False
     agent: str | None = None
     use_cache: bool = True
+    priority: int = 0
     field: str = "messages"
 
 
@@ -106,10 +107,16 @@ async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
         agent=turn.agent,
         use_cache=turn.use_cache,
         with_specials=True,
+        priority=turn.priority,
     )
     allows_many = turn.conversation.tool_choice.parallel
     readers = [
-        _Reader(generation, model.chat.parser(turn.conversation, prompt), allows_many)
+        _Reader(
+            generation,
+            model.chat.parser(turn.conversation, prompt),
+            allows_many_calls=allows_many,
+            is_thinking=prompt.opens_reasoning,
+        )
         for generation in generations
     ]
     return Answer(readers)
@@ -154,89 +161,74 @@ class Answer:
 
 
 class _Reader:
-    """One choice: events in, pieces out."""
+    """One choice: events in, pieces out. Events that come together are read as if they came one by
+    one, so that whatever is counted does not depend on it."""
 
     def __init__(
-        self, generation: Generation, parser: AnswerParser, allows_many_calls: bool
+        self,
+        generation: Generation,
+        parser: AnswerParser,
+        *,
+        allows_many_calls: bool,
+        is_thinking: bool,
     ) -> None:
         self.generation = generation
         self._parser = parser
         self._allows_many_calls = allows_many_calls
+        self._is_thinking = is_thinking
         self._num_calls = 0
-        self._is_enough = False
-        self._unread: list[TokenEvent] = []
+        self._num_tokens = 0
         self._num_reasoning_tokens = 0
+        self._is_enough = False
 
     def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
         """Raises ApiError."""
         parts: list[AnswerPart] = []
         tokens: list[TokenEvent] = []
-        text_tokens: list[TokenEvent] = []
         end = None
-        # One by one: what a token counts as must not depend on how many came together.
         for event in events:
             if isinstance(event, Failed):
                 raise failure(event)
-            found = self._parser.feed(event.text)
-            if isinstance(event, TokenEvent):
-                tokens.append(event)
-                self._unread.append(event)
-            else:
-                found += self._parser.finish()
-                end = event
-            found = self._until_enough(found)
-            text_tokens += self._attribute(found)
-            parts += found
-        ended = None if end is None else self._ended(end)
-        return Piece(index, _merged(parts), tokens, ended, text_tokens)
+            had_enough = self._is_enough
+            if not had_enough:
+                parts += self._read_one(event)
+                if isinstance(event, TokenEvent):
+                    tokens.append(event)
+            if isinstance(event, Finished):
+                end = self._ended(event, had_enough)
+        return Piece(index, parts, tokens, end)
 
-    def _attribute(self, found: Sequence[AnswerPart]) -> list[TokenEvent]:
-        """Those of the tokens since the last part that were text."""
-        if not found:
-            return []
-        tokens, self._unread = self._unread, []
-        if isinstance(found[0], ReasoningPart):
-            self._num_reasoning_tokens += len(tokens)
-        return tokens if isinstance(found[0], TextPart) else []
+    def _read_one(self, event: TokenEvent | Finished) -> list[AnswerPart]:
+        parts = self._parser.feed(event.text) if event.text else []
+        if isinstance(event, Finished):
+            parts = parts + self._parser.finish()
+        else:
+            if parts:
+                self._is_thinking = all(isinstance(part, ReasoningPart) for part in parts)
+            self._num_tokens += 1
+            self._num_reasoning_tokens += self._is_thinking
+        return self._until_enough(parts)
 
     def _until_enough(self, parts: list[AnswerPart]) -> list[AnswerPart]:
         """Without what comes after the only call that there may be."""
-        kept: list[AnswerPart] = []
-        for part in parts:
-            if self._is_enough:
-                break
-            kept.append(part)
+        for at, part in enumerate(parts):
             self._num_calls += isinstance(part, CallStart)
             if isinstance(part, CallEnd) and not self._allows_many_calls:
                 self._is_enough = True
                 self.generation.cancel()
-        return kept
+                return parts[: at + 1]
+        return parts
 
-    def _ended(self, event: Finished) -> Ended:
-        reason = event.reason
-        if self._is_enough:
+    def _ended(self, event: Finished, had_enough: bool) -> Ended:
+        reason, timings = event.reason, event.timings
+        if had_enough:
             reason = FinishReason.EOS
+            timings = replace(timings, completion_tokens=self._num_tokens)
         elif reason is FinishReason.CANCELLED:
             raise cut_off(event)
         return Ended(
-            reason, event.stop_string, event.timings, self._num_calls, self._num_reasoning_tokens
+            reason, event.stop_string, timings, self._num_calls, self._num_reasoning_tokens
         )
-
-
-def _merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:
-    """The same with neighbours of one kind as one part."""
-    merged: list[AnswerPart] = []
-    for part in parts:
-        match (merged[-1] if merged else None, part):
-            case (TextPart(before), TextPart(text)):
-                merged[-1] = TextPart(before + text)
-            case (ReasoningPart(before), ReasoningPart(text)):
-                merged[-1] = ReasoningPart(before + text)
-            case (CallArguments(index, before), CallArguments(same, text)) if index == same:
-                merged[-1] = CallArguments(index, before + text)
-            case _:
-                merged.append(part)
-    return merged
 
 
 def _gather(choice: Choice) -> None:
