@@ -180,23 +180,30 @@ class _Reader:
         self._num_tokens = 0
         self._num_reasoning_tokens = 0
         self._is_enough = False
+        self._unread: list[TokenEvent] = []  # of which nothing was recognised yet
 
     def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
         """Raises ApiError."""
         parts: list[AnswerPart] = []
         tokens: list[TokenEvent] = []
+        text_tokens: list[TokenEvent] = []
         end = None
         for event in events:
             if isinstance(event, Failed):
                 raise failure(event)
             had_enough = self._is_enough
             if not had_enough:
-                parts += self._read_one(event)
+                found = self._read_one(event)
+                parts += found
                 if isinstance(event, TokenEvent):
                     tokens.append(event)
+                    self._unread.append(event)
+                if found:
+                    text_tokens += self._unread if isinstance(found[0], TextPart) else []
+                    self._unread.clear()
             if isinstance(event, Finished):
                 end = self._ended(event, had_enough)
-        return Piece(index, parts, tokens, end)
+        return Piece(index, parts, tokens, end, text_tokens)
 
     def _read_one(self, event: TokenEvent | Finished) -> list[AnswerPart]:
         parts = self._parser.feed(event.text) if event.text else []
