@@ -11,11 +11,13 @@ import numpy as np
 from llama_cpp import llama_cpp as C
 from numpy.typing import NDArray
 
-from worker.engine.cache.buffer import new_bytes
+from worker.engine.cache.buffer import new_bytes, writable
 from worker.engine.runner import RunnerError
 from worker.llama.batch import LlamaBatch, Run
 from worker.llama.interrupt import Interrupt
+from worker.llama.state import StateLayout
 from worker.llama.streams import with_streams, without_streams
+from worker.llama.turned import turn_to_cells, turn_to_columns
 
 Rows = NDArray[np.float32]
 
@@ -24,8 +26,11 @@ _NO_ROOM, _ABORTED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class ContextOptions:
-    """`max_batch` tokens go into one decode. It gives at most `num_rows` rows of logits, which
-    are no fewer than `num_seqs`. With `is_split` each sequence has an equal share of the cells."""
+    """`max_batch` tokens go into one decode, `max_rows_at_once` of them (0: all) through the model
+    at a time. It gives at most `num_rows` rows of logits, which are no fewer than `num_seqs`. With
+    `is_split` each sequence has an equal share of the cells. `flash_attention` None leaves it to
+    llama.cpp; without it attention needs `score_bytes` for each row and cell, 0 where it must not
+    be done so."""
 
     num_cells: int
     num_seqs: int
@@ -35,6 +40,9 @@ class ContextOptions:
     kv_type: int
     on_device: bool
     is_split: bool = False
+    flash_attention: bool | None = None
+    max_rows_at_once: int = 0
+    score_bytes: int = 0
 
 
 class ContextError(Exception):
@@ -44,7 +52,8 @@ class ContextError(Exception):
 class Context:
     """Owns one llama_context. One thread at a time; close it before its model.
 
-    Sequence ids below `num_seqs` name what it holds; none holds anything at first.
+    Sequence ids below `num_seqs` name what it holds; none holds anything at first. `state_layout`
+    is what states look like outside; as long as it is not known they look as they are written.
     """
 
     def __init__(
@@ -53,14 +62,18 @@ class Context:
         num_vocab: int,
         options: ContextOptions,
         interrupt: Interrupt,
+        state_layout: StateLayout | None = None,
     ) -> None:
         params = C.llama_context_default_params()
         params.n_ctx = options.num_cells
-        params.n_batch = params.n_ubatch = options.max_batch
+        params.n_batch = options.max_batch
+        params.n_ubatch = options.max_rows_at_once or options.max_batch
         params.n_seq_max, params.n_outputs_max = options.num_seqs, options.num_rows
         params.n_threads = params.n_threads_batch = options.num_threads
         params.type_k = params.type_v = options.kv_type
         params.offload_kqv = params.op_offload = options.on_device
+        if options.flash_attention is not None:
+            params.flash_attn_type = int(options.flash_attention)
         # In one pool of cells all sequences can share them. Layers with a sliding window have as
         # many: in fewer, cells that are shared could leave no room for others.
         params.kv_unified = not options.is_split
@@ -71,6 +84,8 @@ class Context:
             raise ContextError(f"no context of {options.num_cells} cells")
         interrupt.install(context)
         self.num_cells = options.num_cells
+        self.has_values_by_column = options.flash_attention is False
+        self.state_layout = state_layout
         self._num_streams = options.num_seqs if options.is_split else 1
         self._interrupt = interrupt
         self._context: C.llama_context_p | None = context
@@ -126,11 +141,16 @@ class Context:
     def state(self, seq_id: int) -> bytes:
         """What the cells of a sequence hold; the same however they are dealt out."""
         if self._num_streams > 1:
-            return without_streams(self._written(seq_id), self._num_streams, seq_id)
-        size = C.llama_state_seq_get_size(self._context, seq_id)
-        state = new_bytes(size)
-        written = C.llama_state_seq_get_data(self._context, _address(state), size, seq_id)
-        return state if written == size else state[:written]
+            state = without_streams(self._written(seq_id), self._num_streams, seq_id)
+        else:
+            size = C.llama_state_seq_get_size(self._context, seq_id)
+            state = new_bytes(size)
+            written = C.llama_state_seq_get_data(self._context, _address(state), size, seq_id)
+            state = state if written == size else state[:written]
+        if self.has_values_by_column and self.state_layout is not None:
+            with writable(state) as view:
+                turn_to_cells(np.frombuffer(view, np.uint8), self.state_layout)
+        return state
 
     def set_state(self, seq_id: int, state: bytes, hole: int = 0) -> int:
         """Give an empty sequence cells that hold this. How many bytes were used, 0 if refused.
@@ -140,7 +160,12 @@ class Context:
         """
         if hole:
             self._holes[seq_id] = hole
-        taken = with_streams(state, self._num_streams) if self._num_streams > 1 else state
+        taken: bytes | NDArray[np.uint8] = state
+        if self._num_streams > 1:
+            taken = with_streams(state, self._num_streams)
+        if self.has_values_by_column and self.state_layout is not None:
+            taken = np.array(np.frombuffer(taken, np.uint8))
+            turn_to_columns(taken, self.state_layout)
         used = C.llama_state_seq_set_data(self._context, _address(taken), len(taken), seq_id)
         return int(used) - (len(taken) - len(state)) if used else 0
 

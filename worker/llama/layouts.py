@@ -13,6 +13,11 @@ from worker.llama.options import LoadOptions
 
 # With fewer cells of its own a slot would seldom hold a whole conversation.
 _MIN_SLOT_CELLS = 2 * CELLS_PER_BLOCK
+# On a CPU flash attention is the slower way from some 400 cells on, at 2,000 by half (0.5B shape,
+# benchmarks/RESULTS.md). But it passes over other sequences' cells, and needs no scores in memory.
+_MIN_PLAIN_CELLS = 2048
+_MAX_SCORE_BYTES = 256 << 20
+_MIN_PLAIN_ROWS, _ROWS_MULTIPLE = 64, 16
 
 
 def layouts_for(options: LoadOptions, context: ContextOptions, memory: str) -> tuple[Layout, ...]:
@@ -28,6 +33,8 @@ def layouts_for(options: LoadOptions, context: ContextOptions, memory: str) -> t
     share = context.num_cells // num_slots // CELLS_PER_BLOCK * CELLS_PER_BLOCK
     split = Layout(True, num_slots, share)
     if options.kv_layout == "auto":
+        if memory == "full" and options.slots == 1:
+            return (split,)
         is_good = memory == "full" and num_slots > 1 and share >= _MIN_SLOT_CELLS
         return (split, unified) if is_good else (unified,)
     if memory != "full":
@@ -48,9 +55,21 @@ def layouts_for(options: LoadOptions, context: ContextOptions, memory: str) -> t
 
 def laid_out(context: ContextOptions, layout: Layout) -> ContextOptions:
     """The options of a context with that layout."""
+    rows = _plain_rows(context, layout)
     return replace(
         context,
+        flash_attention=False if rows else context.flash_attention,
+        max_rows_at_once=rows,
         num_cells=layout.num_cells,
         num_seqs=layout.num_slots,
         is_split=layout.is_split,
     )
+
+
+def _plain_rows(context: ContextOptions, layout: Layout) -> int:
+    """How many rows go through the model at a time without flash attention; 0: better with it."""
+    if not (context.score_bytes and layout.is_split and layout.slot_cells >= _MIN_PLAIN_CELLS):
+        return 0
+    rows = _MAX_SCORE_BYTES // (context.score_bytes * layout.slot_cells)
+    rows = min(rows, context.max_batch) // _ROWS_MULTIPLE * _ROWS_MULTIPLE
+    return rows if rows >= _MIN_PLAIN_ROWS else 0

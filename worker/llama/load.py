@@ -71,6 +71,8 @@ def load(options: LoadOptions, on_progress: Callable[[float], None]) -> LoadedMo
             context_options = replace(context_options, num_seqs=num_seqs, num_rows=num_seqs)
         try:
             _check_placement(Placement.read(lines.text, devices), devices)
+            if memory_kind(model) == "full" and options.kv_type == "f16" and not devices:
+                context_options = replace(context_options, score_bytes=4 * model.num_heads)
             layouts = layouts_for(options, context_options, memory_kind(model))
             start = laid_out(context_options, layouts[0])
             shared = _make_context(model, start, interrupt, lines)

@@ -9,6 +9,7 @@ from worker.llama.context import Context
 from worker.llama.learning import learn
 from worker.llama.model import Model
 from worker.llama.state import StateLayout
+from worker.llama.turned import by_cell_layout
 
 
 class _Probe(NamedTuple):
@@ -27,7 +28,11 @@ def learn_layout(model: Model, context: Context) -> StateLayout | None:
     context.decode([_Probe([0, 0])], [0])
     state = context.state(0)
     context.clear()
-    return learn(state, model.window, is_recurrent=model.has_recurrent_layers)
+    layout = learn(state, model.window, is_recurrent=model.has_recurrent_layers)
+    if layout is not None and context.has_values_by_column:
+        layout = by_cell_layout(layout)
+    context.state_layout = layout
+    return layout
 
 
 def memory_kind(model: Model) -> str:

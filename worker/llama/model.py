@@ -57,6 +57,11 @@ class Model:
         return int(C.llama_model_n_layer(self.handle))
 
     @property
+    def num_heads(self) -> int:
+        """Of queries, in each layer; the most where layers differ."""
+        return int(C.llama_model_n_head(self.handle))
+
+    @property
     def size_bytes(self) -> int:
         return int(C.llama_model_size(self.handle))
 

@@ -167,7 +167,13 @@ class LlamaRunner:
         loaded = self._loaded
         options = laid_out(loaded.context_options, layout)
         try:
-            self._shared = Context(self._model.handle, self.vocab.size, options, loaded.interrupt)
+            self._shared = Context(
+                self._model.handle,
+                self.vocab.size,
+                options,
+                loaded.interrupt,
+                loaded.state_layout,
+            )
         except ContextError as error:
             raise RunnerError(str(error), code="NO_CONTEXT", retriable=False) from None
         self.layout = layout

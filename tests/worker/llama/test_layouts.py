@@ -253,7 +253,7 @@ OPTIONS = LoadOptions(Path("m.gguf"), slots=8)
         (8, 4096, "full", [Layout(True, 8, 512), UNIFIED]),
         (5, 4096, "full", [Layout(True, 5, 768), UNIFIED]),
         (9, 4096, "full", [UNIFIED]),  # 455 cells each
-        (1, 4096, "full", [UNIFIED]),
+        (1, 4096, "full", [Layout(True, 1, 4096)]),
         (8, 4096, "window", [UNIFIED]),
         (8, 4096, "hybrid", [UNIFIED]),
     ],
