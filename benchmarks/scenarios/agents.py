@@ -16,12 +16,12 @@ from benchmarks.session import Session
 from benchmarks.table import Table
 
 LENGTHS, QUICK_LENGTHS = (512, 2048, 4096), (512,)
-TAIL = 8  # what an agent adds when it returns
+TAIL, LONG_TAIL = 1, 8  # tokens that an agent adds when it returns
 _STRANGER = 640  # tokens of another agent: with them the first no longer fits into the context
 _ROOM = 512
 _SLOT_FILE = "agent.bin"
 
-WAYS = ("cold", "hot", "warm", "disk")
+WAYS = ("cold", "hot", f"hot, {LONG_TAIL} more", "warm", "disk")
 
 
 @dataclass(slots=True)
@@ -66,6 +66,7 @@ class _Lives:
             self._warm_up(worker)
             found.visit("cold", worker, prompt, agent)
             found.visit("hot", worker, prompt + make_text(TAIL, "hot"), agent)
+            found.visit(WAYS[2], worker, prompt + make_text(LONG_TAIL, "more"), agent)
             put(worker, Ask(make_text(_STRANGER, "stranger", turn), 1, agent=f"stranger-{turn}"))
             found.visit("warm", worker, prompt + make_text(TAIL, "warm"), agent)
         with self._worker() as worker:
@@ -80,6 +81,7 @@ class _Lives:
             self._warm_up(server)
             found.visit("cold", server, prompt, "")
             found.visit("hot", server, prompt + make_text(TAIL, "hot"), "")
+            found.visit(WAYS[2], server, prompt + make_text(LONG_TAIL, "more"), "")
             server.slot_action("save", _SLOT_FILE)
             put(server, Ask(make_text(_STRANGER, "stranger", turn), 1))
             found.visit("warm", server, prompt + make_text(TAIL, "warm"), "")
@@ -91,7 +93,7 @@ class _Lives:
 
     def _worker(self) -> Worker:
         kept = ("--agents", str(self._folder / "agents"), "--ram-cache", "2G")
-        return self._session.worker(self._model, self._context, 4, "--no-draft", *kept)
+        return self._session.worker(self._model, self._context, 1, "--no-draft", *kept)
 
     def _peer(self) -> LlamaServer:
         saved = ("--slot-save-path", str(self._folder))
@@ -119,7 +121,8 @@ def _table(
         table.add(way, *cells, f"{here / there:.2f}")
     table.notes += [
         f"Time to the first token, seen by the client; medians of {session.turns} turns. The agent "
-        f"adds {TAIL} tokens when it returns. {length + _ROOM} cells, {session.threads} threads.",
+        f"adds {TAIL} token when it returns, or as many as said. One slot of {length + _ROOM} "
+        f"cells, {session.threads} threads.",
         "hot: its cells are still in the context. warm: another agent has taken its place, and it "
         "comes back from memory (llama-server: from its prompt cache). disk: the server was "
         "stopped and started; the file is in the page cache (llama-server: with the time of the "
