@@ -82,6 +82,7 @@ class Choice:
     reasoning: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     tokens: list[TokenEvent] = field(default_factory=list)
+    text_tokens: list[TokenEvent] = field(default_factory=list)
     parts: list[AnswerPart] = field(default_factory=list)
     end: Ended = Ended(FinishReason.LENGTH, None, Timings(), 0)
 
@@ -111,12 +112,7 @@ async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
     )
     allows_many = turn.conversation.tool_choice.parallel
     readers = [
-        _Reader(
-            generation,
-            model.chat.parser(turn.conversation, prompt),
-            allows_many_calls=allows_many,
-            is_thinking=prompt.opens_reasoning,
-        )
+        _Reader(generation, model.chat.parser(turn.conversation, prompt), allows_many)
         for generation in generations
     ]
     return Answer(readers)
@@ -152,6 +148,7 @@ class Answer:
             async for piece in pieces:
                 choice = choices[piece.index]
                 choice.tokens += piece.tokens
+                choice.text_tokens += piece.text_tokens
                 choice.parts += piece.parts
                 if piece.end is not None:
                     choice.end = piece.end
@@ -161,26 +158,19 @@ class Answer:
 
 
 class _Reader:
-    """One choice: events in, pieces out. Events that come together are read as if they came one by
-    one, so that whatever is counted does not depend on it."""
+    """One choice: events in, pieces out."""
 
     def __init__(
-        self,
-        generation: Generation,
-        parser: AnswerParser,
-        *,
-        allows_many_calls: bool,
-        is_thinking: bool,
+        self, generation: Generation, parser: AnswerParser, allows_many_calls: bool
     ) -> None:
         self.generation = generation
         self._parser = parser
         self._allows_many_calls = allows_many_calls
-        self._is_thinking = is_thinking
         self._num_calls = 0
         self._num_tokens = 0
-        self._num_reasoning_tokens = 0
         self._is_enough = False
-        self._unread: list[TokenEvent] = []  # of which nothing was recognised yet
+        self._unread: list[TokenEvent] = []
+        self._num_reasoning_tokens = 0
 
     def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
         """Raises ApiError."""
@@ -188,54 +178,92 @@ class _Reader:
         tokens: list[TokenEvent] = []
         text_tokens: list[TokenEvent] = []
         end = None
+        # One by one: what a token counts as must not depend on how many came together.
         for event in events:
             if isinstance(event, Failed):
                 raise failure(event)
-            had_enough = self._is_enough
-            if not had_enough:
-                found = self._read_one(event)
-                parts += found
-                if isinstance(event, TokenEvent):
-                    tokens.append(event)
-                    self._unread.append(event)
-                if found:
-                    text_tokens += self._unread if isinstance(found[0], TextPart) else []
-                    self._unread.clear()
             if isinstance(event, Finished):
-                end = self._ended(event, had_enough)
-        return Piece(index, parts, tokens, end, text_tokens)
+                end = self._ended(event)
+            if self._is_enough:
+                continue
+            found = self._parser.feed(event.text) if event.text else []
+            if isinstance(event, TokenEvent):
+                tokens.append(event)
+                self._unread.append(event)
+            else:
+                found = found + self._parser.finish()
+            found = self._until_enough(found)
+            text_tokens += self._attribute(found)
+            parts += found
+        self._num_tokens += len(tokens)
+        return Piece(
+            index,
+            parts if len(parts) < 2 else _merged(parts),
+            tokens,
+            None if end is None else self._told(end),
+            text_tokens,
+        )
 
-    def _read_one(self, event: TokenEvent | Finished) -> list[AnswerPart]:
-        parts = self._parser.feed(event.text) if event.text else []
-        if isinstance(event, Finished):
-            parts = parts + self._parser.finish()
-        else:
-            if parts:
-                self._is_thinking = all(isinstance(part, ReasoningPart) for part in parts)
-            self._num_tokens += 1
-            self._num_reasoning_tokens += self._is_thinking
-        return self._until_enough(parts)
+    def _attribute(self, found: Sequence[AnswerPart]) -> list[TokenEvent]:
+        """Those of the tokens since the last part that were text."""
+        if not found:
+            return []
+        tokens, self._unread = self._unread, []
+        if isinstance(found[0], ReasoningPart):
+            self._num_reasoning_tokens += len(tokens)
+        return tokens if isinstance(found[0], TextPart) else []
 
     def _until_enough(self, parts: list[AnswerPart]) -> list[AnswerPart]:
         """Without what comes after the only call that there may be."""
-        for at, part in enumerate(parts):
+        kept: list[AnswerPart] = []
+        for part in parts:
+            if self._is_enough:
+                break
+            kept.append(part)
             self._num_calls += isinstance(part, CallStart)
             if isinstance(part, CallEnd) and not self._allows_many_calls:
                 self._is_enough = True
                 self.generation.cancel()
-                return parts[: at + 1]
-        return parts
+        return kept
 
-    def _ended(self, event: Finished, had_enough: bool) -> Ended:
-        reason, timings = event.reason, event.timings
-        if had_enough:
+    def _ended(self, event: Finished) -> Ended:
+        """What the engine says of it. Raises ApiError when it was not ended by us."""
+        reason = event.reason
+        if self._is_enough:
             reason = FinishReason.EOS
-            timings = replace(timings, completion_tokens=self._num_tokens)
         elif reason is FinishReason.CANCELLED:
             raise cut_off(event)
-        return Ended(
-            reason, event.stop_string, timings, self._num_calls, self._num_reasoning_tokens
+        return Ended(reason, event.stop_string, event.timings, 0)
+
+    def _told(self, end: Ended) -> Ended:
+        """With what was counted here. Of what comes after the only call nobody hears, however
+        much of it the engine wrote before it was stopped."""
+        timings = end.timings
+        if self._is_enough and end.reason is FinishReason.EOS:
+            num_tokens = min(timings.completion_tokens, self._num_tokens)
+            timings = replace(timings, completion_tokens=num_tokens)
+        return replace(
+            end,
+            timings=timings,
+            num_calls=self._num_calls,
+            num_reasoning_tokens=self._num_reasoning_tokens,
         )
+
+
+def _merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:
+    """The same with neighbours of one kind as one part."""
+    merged: list[AnswerPart] = []
+    for part in parts:
+        match (merged[-1] if merged else None, part):
+            case (TextPart(before), TextPart(text)):
+                merged[-1] = TextPart(before + text)
+            case (ReasoningPart(before), ReasoningPart(text)):
+                merged[-1] = ReasoningPart(before + text)
+            case (CallArguments(index, before), CallArguments(same, text)) if index == same:
+                merged[-1] = CallArguments(index, before + text)
+            case _:
+                merged.append(part)
+    return merged
 
 
 def _gather(choice: Choice) -> None:
