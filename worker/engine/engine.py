@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from worker.engine.admission import Admission, Follow, Start
+from worker.engine.agents import Agents
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
 from worker.engine.events import EngineEvent, Failed
@@ -63,6 +64,7 @@ class Engine:
             can_cut=runner.memory.kind == "full",
             max_cells=max(layout.slot_cells for layout in runner.layouts),
         )
+        self.agents = Agents(self._residents, self._scheduler, self._keeper, archive)
         self._layouts = LayoutChoice(runner.layouts)
         can_draft = drafts and runner.memory.can_trim
         self._speculation = Speculation(runner.max_rows) if can_draft else None
@@ -103,6 +105,7 @@ class Engine:
         room = self.max_sequence_tokens
         self._scheduler.add(Sequence(request, sampler, self._runner.vocab, room, self._clock()))
         self._is_stalled = False
+        self.agents.note(request)
         return []
 
     def cancel(self, request_id: str) -> list[EngineEvent]:
@@ -367,4 +370,5 @@ class Engine:
             self._keeper.keep(seq)
         events, self._events = self._events, []
         self._totals.count(events)
+        self.agents.count(events)
         return events

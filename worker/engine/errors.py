@@ -42,3 +42,39 @@ class EngineStopped(LlorchError):
 
     def __init__(self) -> None:
         super().__init__("the worker is stopping", "send the request to another worker")
+
+
+class UnknownAgent(LlorchError):
+    """Nobody of that name was here, and nothing is kept of anybody so called."""
+
+    code = "E_UNKNOWN_AGENT"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'there is no agent "{name}"', agent=name)
+
+
+class AgentExists(LlorchError):
+    """The name is taken."""
+
+    code = "E_AGENT_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'there is an agent "{name}" already', agent=name)
+
+
+class AgentBusy(LlorchError):
+    """A request of the agent runs or waits, or its cache is on its way somewhere."""
+
+    code = "E_AGENT_BUSY"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'the agent "{name}" is busy', agent=name)
+
+
+class NothingKept(LlorchError):
+    """Of the agent no cache is left, or there is no room for one."""
+
+    code = "E_NOTHING_KEPT"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'no cache of the agent "{name}" is kept', agent=name)

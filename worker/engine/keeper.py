@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from worker.engine.admission import Start
 from worker.engine.blocks import CELLS_PER_BLOCK
-from worker.engine.cache.snapshot import Snapshot, common_length
+from worker.engine.cache.snapshot import Snapshot, common_length, tail_of
 from worker.engine.residents import Resident, Residents
 from worker.engine.runner import ModelRunner, RestoreFailed
 from worker.engine.sequence import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MIN_KEPT = 16  # tokens; computing fewer costs nothing
+_MIN_KEPT = 16  # tokens of nobody's; computing fewer costs nothing. An agent's are its text
 _MIN_SAVED = CELLS_PER_BLOCK  # of a sequence that is nobody's
 _HEADROOM = 0.1
 
@@ -58,6 +58,7 @@ class CacheKeeper:
         self._arrivals: deque[tuple[Sequence, Snapshot | None]] = deque()
         self.on_arrival: Callable[[], None] = lambda: None
         self.totals = CacheTotals()
+        self.bytes_per_token: float | None = None  # of a saved state, once there was one
 
     # Room
 
@@ -94,7 +95,7 @@ class CacheKeeper:
 
     def evict(self, one: Resident) -> None:
         """Out of the context, to RAM if it is worth it."""
-        worth = one.length >= (_MIN_KEPT if one.agent else _MIN_SAVED)
+        worth = one.agent is not None or one.length >= _MIN_SAVED
         if worth and not one.is_saved:
             self.save(one, durable=one.is_durable)
         self.totals.evictions += 1
@@ -151,9 +152,11 @@ class CacheKeeper:
         if home is None:
             return
         seq.home = None
-        if not seq.request.use_cache or home.length < _MIN_KEPT:
+        worth = home.length >= _MIN_KEPT or (home.length > 0 and home.agent is not None)
+        if not seq.request.use_cache or not worth:
             self._close(home)
         elif home.is_isolated:
+            home.tail = tail_of(seq.tokens, home.length)
             if home.agent is not None and self._archive is not None:
                 self._close_superseded(home)
                 self.save(home, durable=True)
@@ -246,10 +249,32 @@ class CacheKeeper:
         """Have its state outside the context too."""
         if self._archive is None:
             return
-        state = self._runner.save(one.slot)
-        self._archive.put(Snapshot(one.key, one.computed, state, one.agent), durable=durable)
+        self._archive.put(self.snapshot_of(one), durable=durable)
         one.saved_length = one.length
         self.totals.saves += 1
+
+    # What is done by name
+
+    def snapshot_of(self, one: Resident) -> Snapshot:
+        state = self._runner.save(one.slot)
+        self.bytes_per_token = len(state) / max(1, one.length)
+        return Snapshot(one.key, one.computed, state, one.agent, tail=one.tail)
+
+    def copy(self, one: Resident, agent: str) -> bool:
+        """Give the agent a second one like this idle one; False when nobody would have room."""
+        if not self._residents.can_copy(one):
+            return False
+        tokens = [*one.tokens, *one.tail]
+        twin = self._residents.open(tokens, one.length, agent=agent, source=one, length=one.length)
+        self._runner.copy_prefix(one.slot, twin.slot, one.length)
+        self._residents.rest(twin, self._clock())
+        return True
+
+    def drop_agent(self, agent: str) -> None:
+        """Out of the context, and nowhere else."""
+        for one in list(self._residents.idle.values()):
+            if one.agent == agent:
+                self._close(one)
 
     def _close_superseded(self, newer: Resident) -> None:
         """Idle ones that have nothing which `newer` has not."""

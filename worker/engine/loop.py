@@ -10,8 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from pool_core.errors import LlorchError
+from worker.engine.agent_desk import AgentDesk
 from worker.engine.blocks import LeakedBlocks
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
@@ -144,6 +147,7 @@ class AsyncEngine:
                 lambda: self.step_seconds, step_timeout_s, runner.interrupt, on_stuck
             )
         self._archive = archive
+        self.agents = AgentDesk(self._ask, self.cancel, archive)
         self.max_sequence_tokens = engine.max_sequence_tokens
         self.max_prompt_tokens = engine.max_sequence_tokens - 1
         self._thread = EngineLoop(engine, self._publish)
@@ -226,12 +230,25 @@ class AsyncEngine:
         return 0.0 if began is None else time.monotonic() - began
 
     async def _ask(self, question: Callable[[Engine], T]) -> T:
-        """What the engine's thread answers, between two steps."""
+        """What the engine's thread answers, between two steps, or raises. Raises EngineStopped."""
+        if not self._is_accepting:
+            raise EngineStopped
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
 
+        def settle(set_it: Callable[[], None]) -> None:  # nobody may be waiting any more
+            if not outcome.done():
+                set_it()
+
         def command(engine: Engine) -> list[EngineEvent]:
-            loop.call_soon_threadsafe(outcome.set_result, question(engine))
+            try:
+                answer = question(engine)
+            except Exception as error:
+                loop.call_soon_threadsafe(settle, partial(outcome.set_exception, error))
+                if not isinstance(error, LlorchError):
+                    raise
+            else:
+                loop.call_soon_threadsafe(settle, partial(outcome.set_result, answer))
             return []
 
         self._thread.post(command)

@@ -16,7 +16,8 @@ class GenerateRequest:
     Requests of one `agent` run one at a time, in order, and its cache outlives them and the worker.
     Without `use_cache` every token is computed, and nothing is kept. `with_specials` has the text
     show control tokens by their names, but for those that end it. Of those that wait, the higher
-    `priority` goes first.
+    `priority` goes first. With `prefill_only` the prompt is computed and nothing generated: it
+    ends with LENGTH.
     """
 
     request_id: str
@@ -27,3 +28,4 @@ class GenerateRequest:
     use_cache: bool = True
     with_specials: bool = False
     priority: int = 0
+    prefill_only: bool = False

@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 
 from worker.engine.blocks import CELLS_PER_BLOCK, BlockLedger, blocks_for
-from worker.engine.cache.snapshot import Tokens, common_length
+from worker.engine.cache.snapshot import Tokens, common_length, tail_of
 from worker.engine.runner import Layout
 
 
@@ -16,7 +16,8 @@ class Resident:
     """One slot's contents: the first `length` of `tokens` are computed.
 
     `tokens` is the list that a running sequence appends to. `saved_length` of it are also outside
-    the context; `hits` counts those who found something to build upon here.
+    the context; `hits` counts those who found something to build upon here. `tail` is what an idle
+    one's text goes on with beyond them.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class Resident:
         "length",
         "saved_length",
         "slot",
+        "tail",
         "tokens",
         "used_at",
     )
@@ -44,6 +46,7 @@ class Resident:
         self.saved_length = 0
         self.hits = 0
         self.used_at = 0.0
+        self.tail: tuple[int, ...] = ()
         self._array: Tokens | None = None
 
     @property
@@ -157,8 +160,19 @@ class Residents:
         self.running[one.slot] = one
         self.cut(one, length)
         one.tokens = tokens
+        one.tail = ()
         one.forget_array()
         assert self.extend(one, cells), "resumed without room"
+
+    def can_copy(self, one: Resident) -> bool:
+        """Whether there is a slot and room for a second one like it, with nobody moved out."""
+        shared = 0 if self.layout.is_split else one.length // CELLS_PER_BLOCK
+        return bool(self._free_slots) and self.ledger.free >= blocks_for(one.length) - shared
+
+    def of_agent(self, agent: str) -> Resident | None:
+        """Where an agent is: where it runs, or else where it rests."""
+        everyone = (*self.running.values(), *self.idle.values())
+        return next((one for one in everyone if one.agent == agent), None)
 
     def extend(self, one: Resident, cells: int) -> bool:
         """Promise it room for `cells` in all; False, and nothing changed, when there is none."""
@@ -199,6 +213,7 @@ class Residents:
         self.num_changes += 1
         del self.running[one.slot]
         self.idle[one.slot] = one
+        one.tail = tail_of(one.tokens, one.length)
         one.tokens = one.tokens[: one.length]
         one.used_at = now
         needed = blocks_for(one.length)

@@ -164,6 +164,8 @@ class Sequence:
         return Failed(self.id, code, message, retriable)
 
     def _accept_one(self, sample: Sample, now: float) -> list[EngineEvent]:
+        if self.request.prefill_only:
+            return [self.finish(FinishReason.LENGTH, now)]
         token = sample.token_id
         is_eog = self._vocab.is_eog(token)
         if is_eog and not self.request.params.ignore_eos:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from tests.fakes.runner import FakeRunner, broken
 from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
 from worker.engine.cache.archive import Archive
+from worker.engine.cache.snapshot import Snapshot
 from worker.engine.engine import Engine
+from worker.engine.errors import AgentBusy, AgentExists, NothingKept, UnknownAgent
 from worker.engine.events import EngineEvent, Finished, TokenEvent
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
@@ -20,6 +23,7 @@ from worker.engine.residents import Resident, Residents
 
 BLOCKS, SLOTS = 5, 4
 AGENTS = ("anna", "ben", None)
+NAMES = ("anna", "ben", "carla")
 
 add = st.tuples(
     st.just("add"),
@@ -35,6 +39,9 @@ action = st.one_of(
     st.tuples(st.just("cancel"), st.integers(0, 12)),
     st.tuples(st.just("step"), st.integers(1, 12)),
     st.tuples(st.just("spill"), st.integers(0, 1)),
+    st.tuples(st.just("fork"), st.integers(0, 1), st.integers(0, 1)),
+    st.tuples(st.just("delete"), st.integers(0, 2)),
+    st.tuples(st.just("import"), st.integers(0, 1), st.integers(0, 2)),
     st.tuples(st.just("chore")),
     st.tuples(st.just("break")),
     st.tuples(st.just("no memory")),
@@ -85,6 +92,14 @@ class Play:
                     self.check()
             case "spill":
                 self.engine.spill(AGENTS[args[0]] or "")
+            case "fork":
+                self.fork(NAMES[args[0]], NAMES[1 - args[0]] if args[1] else "carla")
+            case "delete":
+                with suppress(AgentBusy, UnknownAgent):
+                    self.engine.agents.delete(NAMES[args[0]])
+                    assert not self.engine.agents.knows(NAMES[args[0]])
+            case "import":
+                self.bring(NAMES[args[0]], NAMES[args[1]])
             case "chore":
                 self.engine.do_chore()
             case "break":
@@ -103,8 +118,32 @@ class Play:
         self.requests[name] = request
         self.engine.add(request)
 
+    def fork(self, name: str, new: str) -> None:
+        agents = self.engine.agents
+        with suppress(AgentBusy, AgentExists, UnknownAgent):
+            text = agents.text(name)
+            if agents.fork(name, new):
+                assert agents.text(new) == text
+            else:
+                self.bring(name, new)
+
+    def bring(self, name: str, new: str) -> None:
+        """Export and import: what was one's is the other's."""
+        agents = self.engine.agents
+        with suppress(AgentBusy, UnknownAgent, NothingKept):
+            text = agents.text(name)
+            taken: list[Snapshot | None] = []
+            agents.fetch(name, taken.append)
+            if taken[0] is not None:
+                agents.put(new, taken[0])
+                assert agents.text(new) == text
+
     def check(self) -> None:
         self.engine.check_integrity()
+        views, has_more = self.engine.agents.page("", 10)
+        assert not has_more and [view.name for view in views] == sorted(v.name for v in views)
+        for view in views:
+            assert view.tier != "hot" or view.blocks > 0
         stats = self.engine.stats()
         assert self.runner.used_cells <= stats.cache.cells_used <= stats.cache.cells_total
         assert stats.running <= 3

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+from uuid import uuid4
 
 from worker.engine.cache.disk import DiskStore, Entry
 from worker.engine.cache.io_thread import IoThread
@@ -23,7 +24,7 @@ EXACT_BLOCK = 256  # reproducible requests prefill in blocks of so many tokens
 OPEN_S = 2.0  # a thousand files are read in a tenth of it; a slow disk delays nobody for longer
 CLOSE_S = 10.0
 _MIN_BACKLOG = 256 << 20
-_SCAN = ""  # no snapshot has this key
+_SCAN = ""  # no snapshot has this key, nor one that begins with "/"
 
 OnDone = Callable[[Snapshot | None], None]
 
@@ -35,6 +36,18 @@ class Found:
     key: str
     length: int
     tier: Literal["warm", "cold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What there is of one key: the newest tokens, and the bytes of its copies. `used_s` is Unix
+    time, 0 when it is not on disk."""
+
+    tokens: Tokens
+    tail: tuple[int, ...]
+    ram_bytes: int
+    disk_bytes: int
+    used_s: float
 
 
 class Archive:
@@ -132,6 +145,46 @@ class Archive:
     def remove(self, key: str) -> None:
         """Forget the key's snapshot, in RAM and on disk."""
         self._doom(key, lambda disk: disk.remove(key))
+
+    @property
+    def max_snapshot_bytes(self) -> int:
+        """What is larger than this finds no place in RAM, not even on its way to the disk."""
+        return max(self._ram.max_bytes, self._max_backlog if self.has_disk else 0)
+
+    @property
+    def agents(self) -> set[str]:
+        """Whoever has something here."""
+        with self._lock:
+            return self._near.agents | self._far.agents
+
+    def look_up(self, key: str) -> Holding | None:
+        """What there is of the key, without counting as a use."""
+        with self._lock:
+            held, entry = self._ram.peek(key), self._cold.get(key)
+            here = held.snapshot if held is not None else self._backlog.get(key)
+            if key in self._doomed:
+                entry = None
+            newest = here or entry
+            if newest is None:
+                return None
+            return Holding(
+                newest.tokens,
+                newest.tail,
+                0 if here is None else here.num_bytes,
+                0 if entry is None else entry.num_bytes,
+                0.0 if entry is None else entry.used_ns / 1e9,
+            )
+
+    def remove_agent(self, agent: str) -> None:
+        """Forget all that is this agent's, in RAM and on disk."""
+        with self._lock:
+            for key in self._near.keys_of(agent) | self._far.keys_of(agent):
+                self.remove(key)
+
+    def after_changes(self, on_done: Callable[[], None]) -> None:
+        """Have it called, in the I/O thread or now, when all changes so far are on disk."""
+        if self._io is None or not self._io.change(f"{_SCAN}/{uuid4().hex}", on_done):
+            on_done()
 
     def keep_all(self) -> None:
         """Queue what is only in RAM for writing, before this process ends."""

@@ -39,6 +39,7 @@ class Entry:
     num_bytes: int
     used_ns: int
     inode: int
+    tail: tuple[int, ...] = ()
 
 
 class DiskStore:
@@ -117,7 +118,7 @@ class DiskStore:
             with suppress(OSError):
                 os.utime(self.folder / name, ns=(now, now))
             self._remember(name, head, status.st_ino, now)
-            return Snapshot(head.key, head.tokens, state, head.agent, head.exact)
+            return Snapshot(head.key, head.tokens, state, head.agent, head.exact, head.tail)
         return None
 
     def write(self, snapshot: Snapshot) -> bool:
@@ -145,7 +146,14 @@ class DiskStore:
         self.tally.written()
         self._refused.pop(name, None)
         self._entries[name] = Entry(
-            snapshot.key, snapshot.agent, snapshot.exact, snapshot.tokens, num_bytes, now, inode
+            snapshot.key,
+            snapshot.agent,
+            snapshot.exact,
+            snapshot.tokens,
+            num_bytes,
+            now,
+            inode,
+            snapshot.tail,
         )
         self.on_change(snapshot.key, self._entries[name])
         return True
@@ -197,10 +205,10 @@ class DiskStore:
         known = self._entries.get(name)
         # A file replaced twice may have the first one's inode.
         if known is not None and known.inode == inode and np.array_equal(known.tokens, head.tokens):
-            known.used_ns = used_ns
+            known.used_ns, known.tail = used_ns, head.tail
             return
         self._entries[name] = Entry(
-            head.key, head.agent, head.exact, head.tokens, head.num_bytes, used_ns, inode
+            head.key, head.agent, head.exact, head.tokens, head.num_bytes, used_ns, inode, head.tail
         )
         self.on_change(head.key, self._entries[name])
 

@@ -21,7 +21,7 @@ from xxhash import xxh3_128
 
 from worker.engine.cache.buffer import new_bytes, writable
 from worker.engine.cache.fingerprint import FORMAT_VERSION, Fingerprint
-from worker.engine.cache.snapshot import Snapshot, Tokens
+from worker.engine.cache.snapshot import MAX_TAIL, Snapshot, Tokens
 
 _MAGIC = b"LLORCHKV"
 _PREAMBLE = struct.Struct("<8sII16s")
@@ -52,11 +52,12 @@ class Head:
     state_bytes: int
     state_xxh3_128: str
     num_bytes: int
+    tail: tuple[int, ...] = ()
 
 
 def encode_head(snapshot: Snapshot, fingerprint: Fingerprint) -> bytes:
     """All of the file that goes before the state. Raises ValueError for an absurdly long name."""
-    fields = {
+    fields: dict[str, Any] = {
         "fingerprint": fingerprint.fields,
         "fingerprint_digest": fingerprint.digest,
         "key": snapshot.key,
@@ -66,6 +67,8 @@ def encode_head(snapshot: Snapshot, fingerprint: Fingerprint) -> bytes:
         "state_bytes": len(snapshot.state),
         "state_xxh3_128": xxh3_128(snapshot.state).hexdigest(),
     }
+    if snapshot.tail:
+        fields["tail"] = list(snapshot.tail)
     header = json.dumps(fields, separators=(",", ":")).encode()
     if len(header) > _MAX_HEADER:
         raise ValueError(f"a header of {len(header)} bytes")
@@ -105,6 +108,7 @@ def read_head(file: FileIO, num_bytes: int, fingerprint: Fingerprint) -> Head:
         state_bytes=state_bytes,
         state_xxh3_128=_text(fields, "state_xxh3_128"),
         num_bytes=num_bytes,
+        tail=_tail(fields),
     )
 
 
@@ -160,3 +164,12 @@ def _text(fields: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise BadFile("header", f"{name} is {value!r:.100}")
     return value
+
+
+def _tail(fields: dict[str, Any]) -> tuple[int, ...]:
+    value = fields.get("tail", [])
+    if not isinstance(value, list) or len(value) > MAX_TAIL:
+        raise BadFile("header", "tail is not a list of a few tokens")
+    if not all(type(token) is int and 0 <= token < 1 << 31 for token in value):
+        raise BadFile("header", "tail holds what is no token")
+    return tuple(value)

@@ -63,6 +63,14 @@ class PrefixIndex:
         if named.exact:
             self._exact.remove(key)
 
+    @property
+    def agents(self) -> set[str]:
+        """Whoever has a sequence here."""
+        return set(self._of_agent)
+
+    def keys_of(self, agent: str) -> set[str]:
+        return set(self._of_agent.get(agent, ()))
+
     def find(
         self, prompt: Tokens, *, agent: str | None, exact: bool, multiple_of: int
     ) -> Match | None:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int32]
 
+MAX_TAIL = 64  # tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -16,7 +18,9 @@ class Snapshot:
 
     `key` names what it belongs to; a later snapshot with the same key replaces it. `agent` is
     whose it is, if anybody's. An `exact` one was computed on fixed boundaries from position 0 in a
-    context of its own, whole blocks only, so that reproducible requests may build upon it.
+    context of its own, whole blocks only, so that reproducible requests may build upon it. `tail`
+    is what the agent's text goes on with beyond them, not computed yet: `MAX_TAIL`
+    tokens at most.
     """
 
     key: str
@@ -24,6 +28,7 @@ class Snapshot:
     state: bytes
     agent: str | None = None
     exact: bool = False
+    tail: tuple[int, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -35,3 +40,9 @@ def common_length(a: Tokens, b: Tokens) -> int:
     size = min(len(a), len(b))
     differ = np.flatnonzero(a[:size] != b[:size])
     return int(differ[0]) if len(differ) else size
+
+
+def tail_of(tokens: list[int], length: int) -> tuple[int, ...]:
+    """What a text goes on with beyond what is computed; nothing when it broke off long before its
+    end."""
+    return tuple(tokens[length:]) if len(tokens) - length <= MAX_TAIL else ()
