@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.client import Answer, Request, post
-from benchmarks.servers.llama_server import end, wait_for_200
-from benchmarks.servers.server import Ask, Outcome, events, free_port
+from benchmarks.servers.process import ServerProcess
+from benchmarks.servers.server import Ask, Outcome, events
 
 
-class LlamaCppPython:
+class LlamaCppPython(ServerProcess):
     """The process, of a Python that has llama-cpp-python[server]."""
 
     name = "llama_cpp.server"
+    ready_path = "/v1/models"
 
     def __init__(self, python: Path, model: Path, *options: str) -> None:
-        self.port = free_port()
-        argv = [str(python), "-m", "llama_cpp.server", "--model", str(model)]
-        argv += ["--host", "127.0.0.1", "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [*argv, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def __enter__(self) -> Self:
-        try:
-            wait_for_200(self.port, "/v1/models", self._process, self.name)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        end(self._process)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__([str(python), "-m", "llama_cpp.server", "--model", str(model)], options)
 
     def request(self, ask: Ask) -> Request:
         body: dict[str, Any] = {

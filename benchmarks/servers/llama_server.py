@@ -8,51 +8,22 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from benchmarks.client import Answer, Request, post
 from benchmarks.errors import BenchmarkError
-from benchmarks.servers.server import Ask, Outcome, events, free_port
+from benchmarks.servers.process import ServerProcess
+from benchmarks.servers.server import Ask, Outcome, events
 
 
-class LlamaServer:
-    """The process, started at once; entering the context waits until it takes requests."""
+class LlamaServer(ServerProcess):
+    """Its process."""
 
     name = "llama-server"
+    ready_path = "/health"
 
     def __init__(self, program: Path, model: Path, *options: str) -> None:
-        self.port = free_port()
-        argv = [str(program), "-m", str(model), "--host", "127.0.0.1", "--port", str(self.port)]
-        self._process = subprocess.Popen(
-            [*argv, *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def __enter__(self) -> Self:
-        try:
-            wait_for_200(self.port, "/health", self._process, self.name)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        end(self._process)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        super().__init__([str(program), "-m", str(model)], options)
 
     def request(self, ask: Ask) -> Request:
         body: dict[str, Any] = {
@@ -101,28 +72,3 @@ def version_of(program: Path) -> str:
     if not found:
         raise BenchmarkError(f"{program} does not say which version it is")
     return found[1]
-
-
-def wait_for_200(port: int, path: str, process: subprocess.Popen[bytes], name: str) -> None:
-    """Raises BenchmarkError when the process ends first."""
-    while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            if process.poll() is not None:
-                raise BenchmarkError(f"{name} ended with {process.returncode}") from None
-        finally:
-            connection.close()
-        time.sleep(0.02)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
