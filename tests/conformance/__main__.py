@@ -18,13 +18,16 @@ PAGE = ROOT / "docs" / "clients.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.write_docs and (args.groups or args.only):
+        parser.error("--write-docs tries everything")
     if args.list:
         for group in GROUPS:
             when = "by default" if group.by_default else "with --all"
             print(f"{group.name:14} {', '.join(group.pypi or group.npm)} ({when})")
         return 0
-    names = {group.name for group in GROUPS if group.by_default or args.all}
+    names = {group.name for group in GROUPS if group.by_default or args.all or args.write_docs}
     wanted = [group for group in GROUPS if group.name in (set(args.groups) or names)]
     started = time.monotonic()
     try:
@@ -56,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="also those that are heavy to install")
     parser.add_argument("--list", action="store_true", help="the groups there are")
     parser.add_argument("--only", metavar="WORDS", help="tests that match, as pytest's -k")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="try all, and put the table into docs/"
+    )
     return parser
 
 

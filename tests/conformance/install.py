@@ -14,9 +14,10 @@ import time
 import venv
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pool_core.backends.wheelhouse import wheelhouse
 from pool_core.errors import LlorchError
@@ -74,15 +75,13 @@ class Installer:
     @contextmanager
     def installed(self, group: Group) -> Iterator[Installed]:
         """The newest versions, as long as the block runs. Raises LlorchError."""
-        with self._one_at_a_time:
-            wanted = self._versions(group)
-            folder = self._root / group.name / _folder_name(wanted)
-            lock = _Lock(_lock_file(folder))
-            self._fill(group, wanted, folder, lock)
-        try:
+        with ExitStack() as stack:
+            with self._one_at_a_time:
+                wanted = self._versions(group)
+                folder = self._root / group.name / _folder_name(wanted)
+                lock = stack.enter_context(_Lock(_lock_file(folder)))
+                self._fill(group, wanted, folder, lock)
             yield Installed(folder, is_venv=bool(group.pypi))
-        finally:
-            lock.close()
 
     def node_programs(self) -> Path:
         """The folder that holds node and npm; it stays in use as long as this process runs."""
@@ -178,7 +177,10 @@ class _Lock:
             return False
         return True
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
         self._handle.close()
 
 
@@ -197,7 +199,6 @@ def _remove_older(folder: Path) -> None:
     for other in folder.parent.iterdir():
         if not other.is_dir() or other == folder:
             continue
-        lock = _Lock(_lock_file(other))
-        if lock.try_own():
-            shutil.rmtree(other, ignore_errors=True)
-        lock.close()
+        with _Lock(_lock_file(other)) as lock:
+            if lock.try_own():
+                shutil.rmtree(other, ignore_errors=True)
