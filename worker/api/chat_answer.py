@@ -8,92 +8,132 @@ from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
-from worker.api.choices import read_choices
 from worker.api.errors import ApiError, openai_envelope
-from worker.api.generate import cut_off, failure
-from worker.api.json_text import json_logprob, to_json
+from worker.api.frames import TextFrames
+from worker.api.json_text import json_logprob
+from worker.api.openai_usage import llama_timings, usage
 from worker.api.sse import DONE, encode
-from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, Timings, TokenEvent
-from worker.engine.stream import Generation
+from worker.api.turn import Answer, Choice, Ended, Piece
+from worker.chat.messages import ToolCall
+from worker.chat.parts import AnswerPart, CallArguments, CallStart, ReasoningPart, TextPart
+from worker.engine.events import FinishReason, TokenEvent
 
 Record = dict[str, Any]
 
-_FINISH_REASONS = {
-    FinishReason.EOS: "stop",
-    FinishReason.STOP_STRING: "stop",
-    FinishReason.LENGTH: "length",
-}
-
 
 class ChatAnswer:
-    """One answer being written, with one choice or several. `with_logprobs` and `with_usage` are
-    what the request asked for."""
+    """An answer as one client wants it. `with_logprobs` and `with_usage` are what was asked for;
+    with `as_function` a call is written in the form that came before tools."""
 
     def __init__(
-        self, model_id: str, fingerprint: str, *, with_logprobs: bool, with_usage: bool
+        self,
+        answer: Answer,
+        model_id: str,
+        fingerprint: str,
+        *,
+        with_logprobs: bool,
+        with_usage: bool,
+        as_function: bool = False,
     ) -> None:
+        self._answer = answer
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "object": "", "created": int(time.time())}
         self._tail = {"model": model_id, "system_fingerprint": fingerprint}
         self._with_logprobs = with_logprobs
         self._with_usage = with_usage
-        self._around_text: dict[int, list[bytes]] = {}
+        self._as_function = as_function
+        self._frames: dict[tuple[int, str], TextFrames] = {}
 
-    async def whole(self, generations: Sequence[Generation]) -> Record:
-        """Raises ApiError when one of them fails or is cut off."""
-        drafts = [_Draft() for _ in generations]
-        async with aclosing(read_choices(generations)) as choices:
-            async for index, events in choices:
-                for event in events:
-                    drafts[index].add(event)
+    async def whole(self) -> Record:
+        """Raises ApiError when a choice fails or is cut off."""
+        choices = await self._answer.whole()
         record = self._head | {"object": "chat.completion"} | self._tail
-        written = [self._choice(index, draft) for index, draft in enumerate(drafts)]
-        return record | {"choices": written, "usage": _usage([draft.timings for draft in drafts])}
+        written = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        return record | {"choices": written} | _costs([choice.end for choice in choices])
 
-    async def stream(self, generations: Sequence[Generation]) -> AsyncGenerator[bytes, None]:
-        """Roles first, then text as it comes, the reasons in empty last deltas, [DONE]."""
-        timings = [Timings() for _ in generations]
-        async with aclosing(read_choices(generations)) as choices:
-            for index in range(len(generations)):
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Roles first, then what comes as it comes, the reasons in empty last deltas, [DONE]."""
+        ends: dict[int, Ended] = {}
+        async with aclosing(self._answer.pieces()) as pieces:
+            for index in range(self._answer.num_choices):
                 yield encode(self._chunk(index, {"role": "assistant", "content": ""}))
-            async for index, events in choices:
-                try:
-                    frames = b"".join([self._frames(index, event) for event in events])
-                except ApiError as error:
-                    yield encode(openai_envelope(error))
-                    return
-                if isinstance(events[-1], Finished):
-                    timings[index] = events[-1].timings
-                if frames:
-                    yield frames
-        usage = self._record("chat.completion.chunk", [], _usage(timings))
-        yield encode(usage) + DONE if self._with_usage else DONE
+            try:
+                async for piece in pieces:
+                    if piece.end is not None:
+                        ends[piece.index] = piece.end
+                        is_last = len(ends) == self._answer.num_choices
+                        yield self._encode(piece) + self._end(piece.index, ends, is_last)
+                    elif frames := self._encode(piece):
+                        yield frames
+            except ApiError as error:
+                yield encode(openai_envelope(error))
+                return
+        if self._with_usage:
+            costs = _costs([ends[index] for index in sorted(ends)])
+            yield encode(self._record([]) | costs) + DONE
+        else:
+            yield DONE
 
-    def _frames(self, index: int, event: EngineEvent) -> bytes:
-        """Raises ApiError when there is no answer."""
-        match event:
-            case TokenEvent():
-                return self._token(index, event)
-            case Finished():
-                end = encode(self._chunk(index, {}, finish_reason=_finish_reason(event)))
-                return self._text(index, event.text) + end
-            case Failed():
-                raise failure(event)
+    def _encode(self, piece: Piece) -> bytes:
+        index, parts = piece.index, piece.parts
+        if self._with_logprobs:
+            return self._with_entries(piece)
+        if len(parts) == 1:
+            return self._part(index, parts[0])
+        return b"".join([self._part(index, part) for part in parts])
 
-    def _token(self, index: int, event: TokenEvent) -> bytes:
-        if event.logprob is None:
-            return self._text(index, event.text)
-        return encode(self._chunk(index, {"content": event.text}, _logprobs(event)))
+    def _part(self, index: int, part: AnswerPart) -> bytes:
+        match part:
+            case TextPart():
+                return self._text(index, "content", part.text)
+            case ReasoningPart():
+                return self._text(index, "reasoning_content", part.text)
+            case _:
+                delta = self._call_delta(part)
+                return encode(self._chunk(index, delta)) if delta else b""
 
-    def _text(self, index: int, text: str) -> bytes:
-        if not text:
-            return b""
-        # Nearly all that is ever sent is of this form: only the text is encoded anew.
-        around = self._around_text.get(index)
-        if around is None:
-            place = uuid4().hex  # where the text goes; in no model's name
-            chunk = to_json(self._chunk(index, {"content": place}))
-            around = self._around_text[index] = chunk.split(to_json(place))
-        return b"data: %b%b%b\n\n" % (around[0], to_json(text), around[1])
+    def _text(self, index: int, field: str, text: str) -> bytes:
+        frames = self._frames.get((index, field))
+        if frames is None:
+            frames = TextFrames(lambda place: self._chunk(index, {field: place}))
+            self._frames[index, field] = frames
+        return frames.encode(text)
+
+    def _with_entries(self, piece: Piece) -> bytes:
+        """The log-probabilities go with the first part that they belong to."""
+        entries = _entries(piece.text_tokens)
+        frames = []
+        for part in piece.parts:
+            if entries and isinstance(part, TextPart):
+                delta = {"content": part.text}
+                frames.append(encode(self._chunk(piece.index, delta, entries)))
+                entries = []
+            else:
+                frames.append(self._part(piece.index, part))
+        return b"".join(frames)
+
+    def _call_delta(self, part: AnswerPart) -> Record | None:
+        """What of a call is said once is said at its start only: clients add up the rest."""
+        call: Record
+        match part:
+            case CallStart():
+                function = {"name": part.name, "arguments": ""}
+                call = {"id": part.id, "type": "function", "function": function}
+                index = part.index
+            case CallArguments():
+                call = {"function": {"arguments": part.text}}
+                index = part.index
+            case _:
+                return None
+        if self._as_function:
+            return {"function_call": call["function"]}
+        return {"tool_calls": [{"index": index} | call]}
+
+    def _end(self, index: int, ends: dict[int, Ended], is_last: bool) -> bytes:
+        reason = self._finish_reason(ends[index])
+        chunk = self._chunk(index, {}, finish_reason=reason)
+        if is_last and not self._with_usage:
+            chunk["timings"] = llama_timings(ends[0].timings)
+        return encode(chunk)
 
     def _chunk(
         self,
@@ -105,78 +145,71 @@ class ChatAnswer:
         choice = {
             "index": index,
             "delta": delta,
-            "logprobs": self._logprobs_block(logprobs) if logprobs else None,
+            "logprobs": _block(logprobs) if logprobs else None,
             "finish_reason": finish_reason,
         }
-        return self._record("chat.completion.chunk", [choice], None)
+        record = self._record([choice])
+        return record | {"usage": None} if self._with_usage else record
 
-    def _record(self, kind: str, choices: list[Record], usage: Record | None) -> Record:
-        record = self._head | {"object": kind} | self._tail | {"choices": choices}
-        if self._with_usage:
-            record["usage"] = usage
-        return record
+    def _record(self, choices: list[Record]) -> Record:
+        kind = {"object": "chat.completion.chunk"}
+        return self._head | kind | self._tail | {"choices": choices}
 
-    def _choice(self, index: int, draft: _Draft) -> Record:
+    def _choice(self, index: int, choice: Choice) -> Record:
+        message: Record = {
+            "role": "assistant",
+            "content": choice.text if choice.text or not choice.calls else None,
+            "refusal": None,
+        }
+        if choice.reasoning:
+            message["reasoning_content"] = choice.reasoning
+        if choice.calls:
+            message |= self._calls(choice.calls)
         return {
             "index": index,
-            "message": {"role": "assistant", "content": "".join(draft.parts), "refusal": None},
-            "logprobs": self._logprobs_block(draft.logprobs) if self._with_logprobs else None,
-            "finish_reason": draft.reason,
+            "message": message,
+            "logprobs": _block(_entries(choice.text_tokens)) if self._with_logprobs else None,
+            "finish_reason": self._finish_reason(choice.end),
         }
 
-    def _logprobs_block(self, entries: list[Record]) -> Record:
-        return {"content": entries, "refusal": None}
+    def _calls(self, calls: Sequence[ToolCall]) -> Record:
+        functions = [{"name": call.name, "arguments": call.arguments} for call in calls]
+        if self._as_function:
+            return {"function_call": functions[0]}
+        return {
+            "tool_calls": [
+                {"id": call.id, "type": "function", "function": function}
+                for call, function in zip(calls, functions, strict=True)
+            ]
+        }
+
+    def _finish_reason(self, end: Ended) -> str:
+        if end.reason is FinishReason.LENGTH:
+            return "length"
+        if end.num_calls:
+            return "function_call" if self._as_function else "tool_calls"
+        return "stop"
 
 
-class _Draft:
-    """What there is of a choice so far."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.logprobs: list[Record] = []
-        self.reason = ""
-        self.timings = Timings()
-
-    def add(self, event: EngineEvent) -> None:
-        """Raises ApiError when there is no answer."""
-        match event:
-            case TokenEvent():
-                self.parts.append(event.text)
-                self.logprobs += _logprobs(event)
-            case Finished():
-                self.parts.append(event.text)
-                self.reason = _finish_reason(event)
-                self.timings = event.timings
-            case Failed():
-                raise failure(event)
-
-
-def _finish_reason(event: Finished) -> str:
-    """Raises ApiError for an answer that is not one."""
-    if event.reason is FinishReason.CANCELLED:
-        raise cut_off(event)
-    return _FINISH_REASONS[event.reason]
-
-
-def _usage(timings: Sequence[Timings]) -> Record:
-    """Of all choices together. They have one prompt, which counts once."""
-    prompt_tokens = timings[0].prompt_tokens
-    completion_tokens = sum(one.completion_tokens for one in timings)
+def _costs(ends: Sequence[Ended]) -> Record:
+    thoughts = sum(end.num_reasoning_tokens for end in ends)
     return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": timings[0].cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "usage": usage([end.timings for end in ends], thoughts),
+        "timings": llama_timings(ends[0].timings),
     }
 
 
-def _logprobs(event: TokenEvent) -> list[Record]:
-    """The token's entry, or none where none was asked for."""
-    if event.logprob is None:
-        return []
-    top = [_entry(one.raw, one.logprob) for one in event.top_logprobs]
-    return [_entry(event.raw, event.logprob) | {"top_logprobs": top}]
+def _block(entries: list[Record]) -> Record:
+    return {"content": entries, "refusal": None}
+
+
+def _entries(tokens: Sequence[TokenEvent]) -> list[Record]:
+    return [
+        _entry(token.raw, token.logprob)
+        | {"top_logprobs": [_entry(one.raw, one.logprob) for one in token.top_logprobs]}
+        for token in tokens
+        if token.logprob is not None
+    ]
 
 
 def _entry(raw: bytes, logprob: float) -> Record:

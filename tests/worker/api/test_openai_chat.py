@@ -24,6 +24,21 @@ def schema_format(schema: Any, **extra: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema} | extra}
 
 
+def tool(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters or {}}}
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 def user(content: Any) -> dict[str, Any]:
     return CHAT | {"messages": [{"role": "user", "content": content}]}
 
@@ -44,6 +59,7 @@ def echo() -> Iterator[ApiServer]:
 
 def test_whole_answer_has_openais_shape(server: ApiServer) -> None:
     answer = call(server.url, URL, CHAT).json()
+    assert answer.pop("timings")["predicted_n"] == 6
     assert answer.pop("id").startswith("chatcmpl-")
     assert answer.pop("created") > 1_700_000_000
     assert answer == {
@@ -78,16 +94,20 @@ def test_stream_begins_with_the_role_and_ends_with_the_reason(server: ApiServer)
     assert all("usage" not in chunk for chunk in chunks)
     choices = [chunk["choices"][0] for chunk in chunks]
     assert choices[0]["delta"] == {"role": "assistant", "content": ""}
-    assert [choice["delta"] for choice in choices[1:-1]] == [{"content": t} for t in "Paris."]
+    assert all(choice["delta"].keys() == {"content"} for choice in choices[1:-1])
+    assert "".join(choice["delta"]["content"] for choice in choices[1:-1]) == "Paris."
     assert choices[-1]["delta"] == {}
-    assert [choice["finish_reason"] for choice in choices] == [None] * 7 + ["stop"]
+    reasons = [choice["finish_reason"] for choice in choices]
+    assert reasons[-1] == "stop" and set(reasons[:-1]) == {None}
+    assert chunks[-1]["timings"]["predicted_n"] == 6
 
 
 def test_usage_chunk_comes_last_with_no_choices(server: ApiServer) -> None:
     ask = STREAM | {"stream_options": {"include_usage": True}}
     *chunks, done = call(server.url, URL, ask).events
     assert done == "[DONE]"
-    assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * 8
+    assert {chunk["usage"] for chunk in chunks[:-1]} == {None}
+    assert [chunk for chunk in chunks if "timings" in chunk] == chunks[-1:]
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"] == call(server.url, URL, CHAT).json()["usage"]
 
@@ -129,7 +149,7 @@ def test_content_parts_and_developer_are_what_templates_know(echo: ApiServer) ->
         {
             "role": "assistant",
             "content": None,
-            "refusal": "no",
+            "refusal": "",
             "tool_calls": [],
             "annotations": [],
         },
@@ -167,7 +187,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": []}, "messages"),
     ({"messages": "hi"}, "messages"),
     ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
-    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages.0.role"),
+    ({"messages": [{"role": "user"}]}, "messages.0.content"),
+    ({"messages": [{"role": "system", "content": None}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content"),
@@ -176,11 +197,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "messages.0.content",
     ),
     ({"messages": [{"content": "x"}]}, "messages.0.role"),
-    ({"messages": [{"role": "user", "content": "x", "colour": 1}]}, "messages.0.colour"),
     (
         {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
-        "messages.0.tool_calls",
+        "messages.0.tool_calls.0.function",
     ),
+    ({"messages": [{"role": "assistant", "audio": {"id": "x"}}]}, "messages.0.audio"),
+    ({"continue_final_message": True}, "continue_final_message"),
+    ({"priority": "high"}, "priority"),
+    ({"reasoning_format": "none"}, "reasoning_format"),
+    ({"modalities": ["audio"]}, "modalities.0"),
+    ({"web_search_options": {"x": 1}}, "web_search_options"),
     ({"temperature": 3.0}, "temperature"),
     ({"temperature": True}, "temperature"),
     ({"max_tokens": -1}, "max_tokens"),
@@ -198,9 +224,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"n": True}, "n"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
-    ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x"),
-    ({"tools": [{"type": "function"}]}, "tools"),
+    ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
+    ({"tools": [{"type": "function"}]}, "tools.0.function"),
+    ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+    ({"tools": [tool("no spaces")]}, "tools.0.function.name"),
+    ({"tools": [tool("x" * 65)]}, "tools.0.function.name"),
+    ({"tools": [tool("x")] * 129}, "tools"),
+    ({"tools": [tool("x", nested(70))]}, "tools.0.function.parameters"),
+    ({"tools": [tool("x")], "tool_choice": "perhaps"}, "tool_choice"),
+    ({"tools": [tool("x")], "tool_choice": named("y")}, "tool_choice"),
+    ({"tools": [tool("x")], "tool_choice": {"type": "function"}}, "tool_choice.function"),
+    ({"tools": [tool("x")], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
     ({"tool_choice": "required"}, "tool_choice"),
+    ({"tools": [tool("x")], "functions": [{"name": "y"}]}, "functions"),
+    ({"functions": [{"name": "y"}], "function_call": {"name": "z"}}, "function_call"),
+    ({"chat_template_kwargs": nested(70)}, "chat_template_kwargs"),
     ({"logit_bias": {"x": 1}}, "logit_bias"),
     ({"logit_bias": {"999": 1}}, "logit_bias"),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -218,7 +256,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mirostat": 3}, "mirostat"),
     ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers"),
     ({"chat_template_kwargs": 5}, "chat_template_kwargs"),
-    ({"frobnicate": 1}, "frobnicate"),
 ]
 
 
@@ -255,6 +292,11 @@ def test_fields_that_change_nothing_are_accepted(server: ApiServer) -> None:
         "max_tokens": None,
         "stream": False,
         "modalities": ["text"],
+        "frobnicate": 1,
+        "stream_options": None,
+        "reasoning_format": "auto",
+        "id_slot": -1,
+        "timings_per_token": True,
     }
     assert said(server, **harmless) == "Paris."
 
