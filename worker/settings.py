@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from pool_core import __version__, machine
+from pool_core.api_keys import read_keys
 from pool_core.errors import UnknownName, UsageError
 from pool_core.spawn.record import KV_LAYOUTS
-from pool_core.units import parse_size
+from worker.limits import Limits, add_limit_options
+from worker.options import Range, origin, seconds, sha256, size
 
 TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 BACKENDS = ("cpu", "cuda", "metal", "rpc")
@@ -26,7 +26,6 @@ DISK_CACHE_BYTES = 10 << 30
 STEP_TIMEOUT_S = 300.0  # a step of a few hundred tokens on the slowest machine that is any use
 _MAX_RAM_CACHE_BYTES = 2 << 30
 _RAM_CACHE_SHARE = 8  # one part in so many of the machine's memory
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,9 @@ class WorkerSettings:
     `disk_cache` bound, in bytes, what is kept outside the context; `ram_cache` None is a share of
     the machine's memory. `model_sha256` None has the file read to know it. A step of the model
     that takes longer than `step_timeout_s` is interrupted.
+
+    `token` and the `keys` in a file are what callers must have; without both everybody who can
+    reach the socket may call. Web pages from `cors` may use the APIs, "*" for all.
     """
 
     model_path: Path
@@ -64,6 +66,9 @@ class WorkerSettings:
     state_file: Path | None = None
     worker_id: str = ""
     token: str | None = None
+    keys: Path | None = None
+    cors: tuple[str, ...] = ()
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -74,11 +79,17 @@ class WorkerSettings:
             host, _, port = endpoint.rpartition(":")
             if not (host and port.isdecimal() and 0 < int(port) < 65536):
                 raise UsageError(f'--rpc "{endpoint}" is not HOST:PORT')
-        if not is_loopback(self.host) and self.token is None:
+        if not is_loopback(self.host) and not self._has_key():
             raise UsageError(
-                f"refusing to listen on {self.host} without a token",
-                f"set {TOKEN_VARIABLE}, or use --host 127.0.0.1 and an SSH tunnel",
+                f"refusing to listen on {self.host} without a key",
+                f"set {TOKEN_VARIABLE}, give --keys FILE, "
+                "or use --host 127.0.0.1 and an SSH tunnel",
             )
+
+    def _has_key(self) -> bool:
+        """Raises UsageError when the file with the keys cannot be used."""
+        in_file = self.keys is not None and len(read_keys(self.keys)) > 0
+        return in_file or self.token is not None
 
 
 def default_ram_cache() -> int:
@@ -123,6 +134,9 @@ def parse_settings(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> 
         state_file=values.state_file,
         worker_id=values.worker_id,
         token=env.get(TOKEN_VARIABLE) or None,
+        keys=values.keys,
+        cors=tuple(values.cors),
+        limits=Limits.of(values),
     )
 
 
@@ -143,50 +157,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, f"see: {self.prog} --help")
 
 
-class _Range:
-    """An argparse type: an integer within bounds, both included."""
-
-    def __init__(self, low: int, high: int) -> None:
-        self.low, self.high = low, high
-
-    def __call__(self, text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number') from None
-        if not self.low <= value <= self.high:
-            raise argparse.ArgumentTypeError(f"{value} is not between {self.low} and {self.high}")
-        return value
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _sha256(text: str) -> str:
-    if not _SHA256.fullmatch(text.lower()):
-        raise argparse.ArgumentTypeError(f'"{text}" is not 64 hexadecimal digits')
-    return text.lower()
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds') from None
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} s is no time to wait")
-    return value
-
-
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="llorch-worker",
         description="Serve one GGUF model on one backend over HTTP.",
         epilog=f"A token for the HTTP APIs comes from the environment: {TOKEN_VARIABLE}. "
+        "--make-key NAME alone prints a new key and the line about it for --keys. "
         "--self-test in the place of --model tests that model, prints what came of it (--json: as "
         "JSON lines) and leaves.",
         allow_abbrev=False,
@@ -197,21 +173,24 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--model-id", metavar="ID", help="name in the APIs; default: the file's stem")
     add("--backend", default="cpu", metavar="|".join(BACKENDS))
     add("--rpc", action="append", default=[], metavar="HOST:PORT", help="repeatable")
-    add("--gpu", type=_Range(0, 255), metavar="N", help="index of the device; default: all")
+    add("--gpu", type=Range(0, 255), metavar="N", help="index of the device; default: all")
     add("--host", default="127.0.0.1")
-    add("--port", type=_Range(0, 65535), default=0, metavar="N", help="0 lets the system choose")
-    add("--ctx", type=_Range(1, MAX_CTX), metavar="N", help="KV cells shared by all slots")
-    add("--slots", type=_Range(1, MAX_SLOTS), default=16, metavar="N", help="most at once")
-    add("--threads", type=_Range(1, 1024), metavar="N", help="default: the physical cores")
+    add("--port", type=Range(0, 65535), default=0, metavar="N", help="0 lets the system choose")
+    add("--ctx", type=Range(1, MAX_CTX), metavar="N", help="KV cells shared by all slots")
+    add("--slots", type=Range(1, MAX_SLOTS), default=16, metavar="N", help="most at once")
+    add("--threads", type=Range(1, 1024), metavar="N", help="default: the physical cores")
     add("--kv-type", choices=KV_TYPES, default="f16")
     add("--kv-layout", choices=KV_LAYOUTS, default="auto", help="auto: split while that suffices")
     add("--agents", type=Path, metavar="DIR", help="keep caches of agents there; default: not")
-    add("--ram-cache", type=_size, metavar="SIZE", help="default: 2G, at most 1/8 of the memory")
-    add("--disk-cache", type=_size, default=DISK_CACHE_BYTES, metavar="SIZE", help="default: 10G")
-    add("--model-sha256", type=_sha256, metavar="HEX", help="of the model; default: it is read")
+    add("--ram-cache", type=size, metavar="SIZE", help="default: 2G, at most 1/8 of the memory")
+    add("--disk-cache", type=size, default=DISK_CACHE_BYTES, metavar="SIZE", help="default: 10G")
+    add("--model-sha256", type=sha256, metavar="HEX", help="of the model; default: it is read")
     add("--no-draft", action="store_true", help="never guess tokens ahead")
-    add("--step-timeout", type=_seconds, default=STEP_TIMEOUT_S, metavar="SECONDS")
-    add("--report-fd", type=_Range(0, 1 << 20), metavar="FD", help="where reports are written")
+    add("--step-timeout", type=seconds, default=STEP_TIMEOUT_S, metavar="SECONDS")
+    add("--report-fd", type=Range(0, 1 << 20), metavar="FD", help="where reports are written")
     add("--state-file", type=Path, metavar="PATH", help="a file that holds the latest report")
     add("--worker-id", default="", metavar="ID")
+    add("--keys", type=Path, metavar="FILE", help="the keys that callers must have; see --make-key")
+    add("--cors", type=origin, action="append", default=[], metavar="ORIGIN", help="repeatable")
+    add_limit_options(parser)
     return parser
