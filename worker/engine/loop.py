@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pool_core.errors import LlorchError
 from worker.engine.agent_desk import AgentDesk
@@ -22,6 +22,7 @@ from worker.engine.events import EngineEvent, Failed, Finished, TokenEvent
 from worker.engine.request import GenerateRequest
 from worker.engine.runner import ModelRunner
 from worker.engine.stats import EngineStats
+from worker.engine.side_work import Job, Pieces, SideWork
 from worker.engine.stream import EventBuffer, Generation
 from worker.engine.watchdog import Watchdog
 
@@ -48,6 +49,7 @@ class EngineLoop:
         self._engine = engine
         self._publish = publish
         self._inbox: deque[Command] = deque()
+        self._side_work = SideWork()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -62,6 +64,20 @@ class EngineLoop:
         """Have the engine's thread do this before its next step. From any thread."""
         self._inbox.append(command)
         self._notify()
+
+    def compute(self, job: Job[Any]) -> None:
+        """Have it done in pieces, one after each step. From any thread."""
+        self._side_work.add(job)
+        self._notify()
+
+    def drop_side_work(self) -> None:
+        """End what is computed beside the steps, finished or not. From any thread."""
+
+        def command(engine: Engine) -> list[EngineEvent]:
+            self._side_work.stop()
+            return []
+
+        self.post(command)
 
     def stop(self) -> None:
         """End the thread after the step it is in. Blocks until it has ended."""
@@ -85,9 +101,11 @@ class EngineLoop:
                 self.stats, stats_at = self._engine.stats(), now
             if events:
                 self._publish(events)
+        self._side_work.stop()
 
     def _turn(self, commands: list[Command]) -> list[EngineEvent]:
-        """What was posted, then a step; or, with nothing to do, a chore."""
+        """What was posted, then a step and a piece of side work; or, with nothing to do, a
+        chore."""
         engine = self._engine
         events: list[EngineEvent] = []
         try:
@@ -95,16 +113,17 @@ class EngineLoop:
                 events += command(engine)
             if engine.has_work:
                 events += engine.step()
-            elif not commands and engine.has_chores:
+            elif not commands and not self._side_work and engine.has_chores:
                 engine.do_chore()
         except Exception as error:  # a bug must not leave requests without their end
             log.exception("the engine's step failed")
             events += engine.fail_all("INTERNAL", f"{type(error).__name__}: {error}")
+        self._side_work.advance(engine.runner)
         return events
 
     def _next_commands(self) -> list[Command] | None:
         """What was posted, waiting for something to do; None when it is time to end."""
-        if not self._inbox and not self._engine.has_work:
+        if not self._inbox and not self._side_work and not self._engine.has_work:
             self._wait()
         commands: list[Command] = []
         while self._inbox:
@@ -117,7 +136,8 @@ class EngineLoop:
         # The lock is for waiting only: taken in every step it would keep those out who post.
         with self._wake:
             self._wake.wait_for(
-                lambda: self._stopping or self._inbox or engine.has_work, timeout=patience
+                lambda: self._stopping or self._inbox or self._side_work or engine.has_work,
+                timeout=patience,
             )
 
 
@@ -152,9 +172,10 @@ class AsyncEngine:
         self.max_prompt_tokens = engine.max_sequence_tokens - 1
         self._thread = EngineLoop(engine, self._publish)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._max_in_flight = engine.stats().slots + max_waiting
+        self.max_in_flight = engine.stats().slots + max_waiting
         self._max_buffered_events = max_buffered_events
         self._buffers: dict[str, EventBuffer] = {}
+        self._num_computing = 0
         self._is_accepting = False
         self._is_idle = asyncio.Event()
         self._mean_request_s = 1.0
@@ -178,6 +199,7 @@ class AsyncEngine:
         except TimeoutError:
             for request_id in self._buffers:
                 self.cancel(request_id)
+            self._thread.drop_side_work()
             await self._is_idle.wait()
         self._thread.post(_keep_all)
         await asyncio.to_thread(self._thread.stop)
@@ -197,6 +219,22 @@ class AsyncEngine:
         self._is_idle.clear()
         self._thread.post(lambda engine: engine.add(request))
         return Generation(request.request_id, buffer, self.cancel, len(request.prompt))
+
+    async def compute(self, begin: Callable[[ModelRunner], Pieces[T]]) -> T:
+        """The result of what `begin` begins, a piece of which is done after each step.
+
+        Raises EngineStopped, EngineBusy or RunnerError. Cancelling drops it.
+        """
+        self._check_room()
+        job = Job(begin)
+        self._num_computing += 1
+        self._is_idle.clear()
+        self._thread.compute(job)
+        try:
+            return await job.outcome
+        finally:
+            self._num_computing -= 1
+            self._note_idle()
 
     def cancel(self, request_id: str) -> bool:
         """Have it end with Finished(CANCELLED) before the next step; False if it is not known."""
@@ -255,13 +293,21 @@ class AsyncEngine:
         return await outcome
 
     def _check(self, request: GenerateRequest) -> None:
-        if not self._is_accepting:
-            raise EngineStopped
         if not 0 < len(request.prompt) <= self.max_prompt_tokens:
             raise PromptTooLong(len(request.prompt), self.max_prompt_tokens)
-        if len(self._buffers) >= self._max_in_flight:
-            raise EngineBusy(len(self._buffers), self._retry_after_s())
+        self._check_room()
         assert request.request_id not in self._buffers, "request ids are unique"
+
+    def _check_room(self) -> None:
+        if not self._is_accepting:
+            raise EngineStopped
+        in_flight = len(self._buffers) + self._num_computing
+        if in_flight >= self.max_in_flight:
+            raise EngineBusy(in_flight, self._retry_after_s())
+
+    def _note_idle(self) -> None:
+        if not self._buffers and not self._num_computing:
+            self._is_idle.set()
 
     def _retry_after_s(self) -> int:
         """When the queue is likely to have moved by as many requests as run at once."""
@@ -283,8 +329,7 @@ class AsyncEngine:
                 self._end(event)
             elif buffer.has_overflown:
                 self.cancel(event.request_id)
-        if not self._buffers:
-            self._is_idle.set()
+        self._note_idle()
 
     def _end(self, event: Finished | Failed) -> None:
         del self._buffers[event.request_id]
