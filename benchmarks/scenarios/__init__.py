@@ -33,6 +33,7 @@ SCENARIOS = {
             "overhead", "the same with 2.4 MB of weights: what surrounds a model", ("ref-llama",)
         ),
         Scenario("shared-prefix", "16 clients with one system prompt of 2,000 tokens"),
+        Scenario("long-contexts", "tokens a second deep in a context", ("0.5b",)),
         Scenario("repetition", "text that repeats: what drafts win"),
         Scenario("drafts-fail", "text that does not repeat: what drafts cost"),
         Scenario("agents", "time to first token of an agent that returns", ("0.5b",)),

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.engine.admission import Admission, Follow, Start
 from worker.engine.agents import Agents
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK, LeakedBlocks
 from worker.engine.events import EngineEvent, Failed
 from worker.engine.housekeeping import Housekeeping
+from worker.engine.intake import Intake
 from worker.engine.keeper import CacheKeeper
 from worker.engine.layouts import LayoutChoice
 from worker.engine.pace import Pace
+from worker.engine.plans import Planner
 from worker.engine.request import GenerateRequest
 from worker.engine.residents import Residents
 from worker.engine.runner import Layout, ModelRunner, RunnerError, Sample
@@ -57,15 +58,25 @@ class Engine:
         num_slots = min(layout.num_slots for layout in runner.layouts)
         self._housekeeping = Housekeeping(self._residents, self._keeper, archive, clock)
         self._scheduler = Scheduler(runner.max_batch_tokens, max_running or num_slots)
-        self._admission = Admission(
+        self.agents = Agents(self._residents, self._scheduler, self._keeper, archive)
+        self._layouts = LayoutChoice(runner.layouts)
+        planner = Planner(
             self._residents,
             runner.can_reuse,
             archive,
             can_cut=runner.memory.kind == "full",
             max_cells=max(layout.slot_cells for layout in runner.layouts),
         )
-        self.agents = Agents(self._residents, self._scheduler, self._keeper, archive)
-        self._layouts = LayoutChoice(runner.layouts)
+        self._intake = Intake(
+            self._scheduler,
+            self._residents,
+            self._keeper,
+            planner,
+            self._layouts,
+            reshape=self._reshape,
+            on_error=self._on_start_error,
+            clock=clock,
+        )
         can_draft = drafts and runner.memory.can_trim
         self._speculation = Speculation(runner.max_rows) if can_draft else None
         self._pace = Pace()
@@ -116,7 +127,8 @@ class Engine:
     def step(self) -> list[EngineEvent]:
         """Let everyone who runs go on by a token, or by a piece of their prompt."""
         self._keeper.receive()
-        self._admit()
+        has_started = self._intake.admit()
+        self._is_stalled = not has_started and not self._scheduler.running
         self._housekeeping.tidy()
         for batch in self._schedule():
             if batch.items[0].seq.home is not None:  # an error before it may have taken its cells
@@ -177,63 +189,6 @@ class Engine:
 
     # One step
 
-    def _admit(self) -> None:
-        """Start those who may, in order of arrival, as long as there is room. Who finds none
-        keeps everybody behind them waiting, so that small requests never overtake a large one."""
-        has_started = False
-        for seq in self._scheduler.candidates():
-            if self._scheduler.is_full:
-                break
-            plan = self._plan(seq)
-            while plan is not None and not self._has_room(seq, plan):
-                if not self._can_make_way(seq, plan):
-                    break
-                plan = self._plan(seq)
-            else:
-                if plan is not None:
-                    self._start(seq, plan)
-                    has_started = True
-                continue
-            break
-        self._is_stalled = not has_started and not self._scheduler.running
-
-    def _plan(self, seq: Sequence) -> Start | None:
-        """How it starts; None when there is something to wait for first."""
-        while True:
-            plan = self._admission.plan(seq, self._scheduler.running)
-            if isinstance(plan, Follow):
-                seq.leader, seq.leader_length = plan.leader, plan.length
-                return None
-            if isinstance(plan, Start):
-                return plan
-            self._keeper.fetch(seq, plan.key)
-            self._keeper.receive()
-            if seq.is_loading:
-                return None
-
-    def _has_room(self, seq: Sequence, plan: Start) -> bool:
-        if not self._residents.can_hold(plan.cells, isolated=seq.is_isolated):
-            return False
-        keeper, source = self._keeper, plan.source
-        if not keeper.leaves_headroom(plan.blocks) or not keeper.make_room(
-            plan.blocks, spare=source
-        ):
-            return False
-        return plan.resumes or keeper.make_slot(isolated=seq.is_isolated, spare=source)
-
-    def _can_make_way(self, seq: Sequence, plan: Start) -> bool:
-        """Whether more could be done for it, which has then been done: another layout, if it does
-        not fit into a slot of this one, or moving out the idle one it was to build upon."""
-        if not self._residents.can_hold(plan.cells, isolated=seq.is_isolated):
-            return self._reshape(self._layouts.largest)
-        source = plan.source
-        if source is None or plan.resumes or source.slot not in self._residents.idle:
-            return False
-        if not self._keeper.leaves_headroom(plan.blocks):
-            return False
-        self._keeper.evict(source)
-        return True
-
     def _reshape(self, layout: Layout) -> bool:
         """Change the layout, with everybody's state kept outside meanwhile; False when somebody
         computes in a context of its own, which would not survive it."""
@@ -251,15 +206,6 @@ class Engine:
             self._fail_everyone(error)
             return False
         return True
-
-    def _start(self, seq: Sequence, plan: Start) -> None:
-        self._scheduler.start(seq)
-        self._layouts.note(plan.cells, self._clock())
-        try:
-            self._keeper.occupy(seq, plan)
-        except RunnerError as error:
-            log.error("a sequence could not start: %s", error)
-            self._events += self._fail([seq], error)
 
     def _schedule(self) -> list[Batch]:
         decoding = [seq for seq in self._scheduler.running if seq.is_decoding]
@@ -324,6 +270,10 @@ class Engine:
                     self._speculation.note_result(item, chosen)
             if seq.is_isolated and home.length == seq.exact_length > seq.cached_tokens:
                 self._keeper.save_exact(seq)
+
+    def _on_start_error(self, seq: Sequence, error: RunnerError) -> None:
+        log.error("a sequence could not start: %s", error)
+        self._events += self._fail([seq], error)
 
     def _on_error(self, batch: Batch, error: RunnerError) -> None:
         log.error("a batch of %d sequences failed: %s", len(batch.items), error)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from worker.engine.admission import Start
 from worker.engine.blocks import CELLS_PER_BLOCK
 from worker.engine.cache.snapshot import Snapshot, common_length, tail_of
+from worker.engine.plans import Start
 from worker.engine.residents import Resident, Residents
 from worker.engine.runner import ModelRunner, RestoreFailed
 from worker.engine.sequence import Sequence

@@ -50,7 +50,7 @@ class Fetch:
     key: str
 
 
-class Admission:
+class Planner:
     """Finds, for each sequence, the start that leaves the least to compute.
 
     `can_cut` says whether any beginning of a sequence, or of its saved state, can be built upon;
