@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from worker.engine.batch import Batch, BatchItem
 from worker.engine.blocks import CELLS_PER_BLOCK
@@ -26,6 +29,8 @@ class ByteVocab:
     eos_id: int | None = EOS
     bos_token = "<s>"
     eos_token = "</s>"
+    fill_ids: tuple[int, int, int] | None = None
+    control_tokens: frozenset[str] = frozenset()
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         return [BOS] * add_special + list(text.encode())
@@ -101,6 +106,7 @@ class FakeRunner:
             chat_template=chat_template,
             bos_token="<s>",
             eos_token="</s>",
+            embedding_size=8,
         )
         self.batches: list[Batch] = []
         self.shapes: list[list[tuple[str, int, int]]] = []  # (request id, start, tokens)
@@ -221,6 +227,23 @@ class FakeRunner:
         assert not any(self._cells.values()), "somebody's cells are lost"
         self._cells.clear()
         self.layout = layout
+
+    def score(self, tokens: Sequence[int], num_top: int) -> Generator[None, None, list[Sample]]:
+        """Every token is as likely as its number is small; the likeliest is always "a"."""
+        likeliest = (TopLogprob(ord("a"), b"a", -0.25),) * min(num_top, 1)
+        scored = [Sample(tokens[0])]
+        for token in tokens[1:]:
+            yield
+            scored.append(Sample(token, -token / 64, likeliest))
+        return scored
+
+    def embed(self, tokens: Sequence[int]) -> Generator[None, None, NDArray[np.float32]]:
+        """How often each byte is in it, by its last three bits."""
+        vector = np.zeros(8, np.float32)
+        for token in tokens:
+            yield
+            vector[token % 8] += 1
+        return vector / np.float32(np.linalg.norm(vector))
 
     def interrupt(self) -> None:
         self.error = RunnerError("interrupted", code="ABORTED")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from worker.engine.batch import Batch
 from worker.engine.events import TopLogprob
 from worker.engine.request import GenerateRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class RunnerError(Exception):
@@ -38,7 +42,8 @@ class ModelInfo:
     """Facts read from the loaded model, not from what was asked for.
 
     `context_length` is what a single sequence may hold; `num_cells` is shared by all of them.
-    `state_settings` are those, of RoPE and of windows, that a saved state depends on.
+    `state_settings` are those, of RoPE and of windows, that a saved state depends on. A few models
+    have a template of its own for conversations with tools, `tool_chat_template`.
     """
 
     architecture: str
@@ -54,10 +59,13 @@ class ModelInfo:
     device: str = ""
     build: str = ""
     chat_template: str | None = None
+    tool_chat_template: str | None = None
     bos_token: str = ""
     eos_token: str = ""
     size_bytes: int = 0
     num_parameters: int = 0
+    pooling: str = "mean"
+    embedding_size: int = 0
     state_settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
@@ -79,6 +87,10 @@ class Vocab(Protocol):
     def bos_token(self) -> str: ...
     @property
     def eos_token(self) -> str: ...
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """What `parse_special` reads as tokens that print nothing."""
+        ...
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """`add_special` adds BOS where the model wants one; `parse_special` reads "<|…|>" in the
@@ -88,6 +100,12 @@ class Vocab(Protocol):
     def token_bytes(self, token_id: int, *, special: bool = False) -> bytes:
         """What the token prints. May be a part of a character. Control tokens print nothing, or
         with `special` their names."""
+        ...
+
+    @property
+    def fill_ids(self) -> tuple[int, int, int] | None:
+        """What marks the text before a gap, the text after it, and the gap; None for models that
+        fill none."""
         ...
 
     def is_eog(self, token_id: int) -> bool:
@@ -233,6 +251,17 @@ class ModelRunner(Protocol):
 
     def interrupt(self) -> None:
         """Have the decode that is running end with a RunnerError, if it can. From any thread."""
+        ...
+
+    def score(self, tokens: Sequence[int], num_top: int) -> Generator[None, None, list[Sample]]:
+        """Each token with its log-probability after those before it, of which the first has none.
+
+        Done in pieces; raises RunnerError.
+        """
+        ...
+
+    def embed(self, tokens: Sequence[int]) -> Generator[None, None, NDArray[np.float32]]:
+        """A text as a vector of length 1. Done in pieces; raises RunnerError."""
         ...
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ class ContextOptions:
     at a time. It gives at most `num_rows` rows of logits, which are no fewer than `num_seqs`. With
     `is_split` each sequence has an equal share of the cells. `flash_attention` None leaves it to
     llama.cpp; without it attention needs `score_bytes` for each row and cell, 0 where it must not
-    be done so."""
+    be done so. With `embeds` rows are the last layer's vectors."""
 
     num_cells: int
     num_seqs: int
@@ -43,6 +43,7 @@ class ContextOptions:
     flash_attention: bool | None = None
     max_rows_at_once: int = 0
     score_bytes: int = 0
+    embeds: bool = False
 
 
 class ContextError(Exception):
@@ -52,14 +53,15 @@ class ContextError(Exception):
 class Context:
     """Owns one llama_context. One thread at a time; close it before its model.
 
-    Sequence ids below `num_seqs` name what it holds; none holds anything at first. `state_layout`
+    Sequence ids below `num_seqs` name what it holds; none holds anything at first. A row has
+    `width` numbers: the vocabulary's or, of vectors, the model's own. `state_layout`
     is what states look like outside; as long as it is not known they look as they are written.
     """
 
     def __init__(
         self,
         model: C.llama_model_p | None,
-        num_vocab: int,
+        width: int,
         options: ContextOptions,
         interrupt: Interrupt,
         state_layout: StateLayout | None = None,
@@ -79,6 +81,9 @@ class Context:
         params.kv_unified = not options.is_split
         params.swa_full = True
         params.no_perf = True
+        params.embeddings = options.embeds
+        if options.embeds:
+            params.pooling_type = C.LLAMA_POOLING_TYPE_NONE
         context = C.llama_init_from_model(model, params)
         if context is None:
             raise ContextError(f"no context of {options.num_cells} cells")
@@ -91,7 +96,8 @@ class Context:
         self._context: C.llama_context_p | None = context
         self._memory = C.llama_get_memory(context)
         self._batch = LlamaBatch(options.max_batch)
-        self._shape = (options.num_rows, num_vocab)
+        self._shape = (options.num_rows, width)
+        self._get_rows = C.llama_get_embeddings if options.embeds else C.llama_get_logits
         self._rows: Rows = np.empty(0, np.float32)
         self._rows_address = 0
         self._holes: dict[int, int] = {}  # of a sequence, how many positions hold nothing
@@ -186,11 +192,10 @@ class Context:
         return written[: C.llama_state_seq_get_data(self._context, _address(written), size, seq_id)]
 
     def _logits(self) -> Rows:
-        pointer = C.llama_get_logits(self._context)
+        pointer = self._get_rows(self._context)
         address = ctypes.addressof(pointer.contents)
         if address != self._rows_address:
-            num_rows, num_vocab = self._shape
-            kind = ctypes.c_float * (num_rows * num_vocab)
+            kind = ctypes.c_float * (self._shape[0] * self._shape[1])
             rows: Rows = np.ctypeslib.as_array(kind.from_address(address))
             self._rows, self._rows_address = rows.reshape(self._shape), address
         return self._rows

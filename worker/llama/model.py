@@ -12,6 +12,8 @@ from llama_cpp import llama_cpp as C
 from worker.llama.devices import Device
 from worker.llama.vocab import LlamaVocab
 
+_POOLINGS = {"2": "cls", "3": "last", "4": "rank"}
+
 
 class Model:
     """Owns one llama_model. Weights only: contexts hold everything that changes."""
@@ -62,6 +64,17 @@ class Model:
         return int(C.llama_model_n_head(self.handle))
 
     @property
+    def embedding_size(self) -> int:
+        return int(C.llama_model_n_embd(self.handle))
+
+    @property
+    def pooling(self) -> str:
+        """How the vectors of a text's tokens become one, the model's way: "mean", "cls", "last" or
+        "rank"; the mean where it has none."""
+        kind = self.meta(f"{self.meta('general.architecture')}.pooling_type")
+        return _POOLINGS.get(kind, "mean")
+
+    @property
     def size_bytes(self) -> int:
         return int(C.llama_model_size(self.handle))
 
@@ -97,9 +110,9 @@ class Model:
             "window": int(C.llama_model_n_swa(self.handle)),
         }
 
-    @property
-    def chat_template(self) -> str | None:
-        text = C.llama_model_chat_template(self.handle, None)
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The model's own, or the one it has besides for `name`, such as "tool_use"."""
+        text = C.llama_model_chat_template(self.handle, None if name is None else name.encode())
         return None if text is None else text.decode("utf-8", "replace")
 
     def close(self) -> None:

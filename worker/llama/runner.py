@@ -16,13 +16,16 @@ from worker.engine.runner import (
     RunnerError,
     Sample,
 )
+from worker.engine.side_work import Pieces
 from worker.llama.context import Context, ContextError, Rows
+from worker.llama.embedding import Embedding, Vector
 from worker.llama.layouts import laid_out
 from worker.llama.library import captured_log
 from worker.llama.load import LoadedModel, load
 from worker.llama.options import LoadOptions
 from worker.llama.own import OwnContexts
 from worker.llama.sampling import Row, Sampler, logprobs
+from worker.llama.scoring import Scoring
 from worker.llama.state import LayoutError
 
 
@@ -40,6 +43,8 @@ class LlamaRunner:
         self._model = loaded.model
         self._shared: Context | None = loaded.shared
         self._own = OwnContexts(loaded)
+        self._scoring = Scoring(loaded)
+        self._embedding = Embedding(loaded)
         self.info: ModelInfo = loaded.info
         self.memory: MemoryTraits = loaded.memory
         self.vocab = loaded.model.vocab
@@ -156,7 +161,15 @@ class LlamaRunner:
     def interrupt(self) -> None:
         self._loaded.interrupt.set()
 
+    def score(self, tokens: Sequence[int], num_top: int) -> Pieces[list[Sample]]:
+        return self._scoring.score(tokens, num_top)
+
+    def embed(self, tokens: Sequence[int]) -> Pieces[Vector]:
+        return self._embedding.embed(tokens)
+
     def close(self) -> None:
+        self._scoring.close()
+        self._embedding.close()
         self._own.close_all()
         self._close_shared()
         self._model.close()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 
 from llama_cpp import llama_cpp as C
 
+# Of llama_token_attr: those that are read only where control tokens are.
+_UNKNOWN, _CONTROL = 1, 8
 _KINDS = {1: "spm", 2: "bpe", 3: "wpm", 4: "ugm", 5: "rwkv", 6: "plamo2"}
 
 
@@ -24,7 +27,17 @@ class LlamaVocab:
         self.eos_id = _id_or_none(C.llama_vocab_eos(vocab))
         self.bos_token = self._text(self.bos_id)
         self.eos_token = self._text(self.eos_id)
+        marks = C.llama_vocab_fim_pre, C.llama_vocab_fim_suf, C.llama_vocab_fim_mid
+        before, after, gap = (mark(vocab) for mark in marks)
+        has_marks = min(before, after, gap) >= 0
+        self.fill_ids = (before, after, gap) if has_marks else None
         self._eog = frozenset(i for i in range(self.size) if C.llama_vocab_is_eog(vocab, i))
+
+    @cached_property
+    def control_tokens(self) -> frozenset[str]:
+        """Looks at every token: tens of milliseconds, once."""
+        attr, kinds = C.llama_vocab_get_attr, _CONTROL | _UNKNOWN
+        return frozenset(self._text(i) for i in range(self.size) if attr(self._vocab, i) & kinds)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         raw = text.encode()
