@@ -19,7 +19,7 @@ PACKAGES = ("pool_core", "pool_ctl", "llorch_ctl", "worker")
 
 DOORS = {
     "llama_cpp": ("worker/llama/",),
-    "llguidance": ("worker/llama/",),
+    "llguidance": ("worker/llama/", "worker/chat/lark.py"),
     "paramiko": ("llorch_ctl/ssh/",),
     "huggingface_hub": ("pool_core/download/",),
     "fastapi": ("worker/api/",),
@@ -46,7 +46,9 @@ DOORS = {
         "pool_core/backends/",
         "llorch_ctl/local.py",
         "llorch_ctl/ssh/",
+        "worker/chat/sandbox.py",
     ),
+    "jinja2": ("worker/chat/render_child.py",),
 }
 
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Between the tokens of JSON, as llama.cpp has it: without a bound some models go on with line
+# feeds for ever.
+JSON_WHITESPACE = r" |\n{1,2}[ \t]{0,20}"
+
+
 class ConstraintKind(StrEnum):
     """What a form is written in. `BEST_EFFORT_SCHEMA` skips what of a JSON schema the compiler
     does not know; `JSON_SCHEMA` refuses it."""

@@ -15,7 +15,7 @@ from llguidance import LLMatcher, LLTokenizer
 from llguidance.gbnf_to_lark import gbnf_to_lark
 from numpy.typing import NDArray
 
-from worker.engine.constraint import ConstraintKind, ConstraintSpec
+from worker.engine.constraint import JSON_WHITESPACE, ConstraintKind, ConstraintSpec
 from worker.engine.params import InvalidParam
 from worker.engine.runner import Vocab
 from worker.llama.grammar_tokens import make_tokenizer
@@ -24,9 +24,6 @@ log = logging.getLogger(__name__)
 
 MAX_TEXT = 256 << 10
 _MAX_KEPT = 32
-# Between the tokens of JSON, as llama.cpp has it: without a bound some models go on with line
-# feeds for ever.
-_WHITESPACE = r" |\n{1,2}[ \t]{0,20}"
 
 
 class GrammarCompiler:
@@ -116,7 +113,7 @@ def _source(spec: ConstraintSpec) -> str:
         case ConstraintKind.JSON_SCHEMA | ConstraintKind.BEST_EFFORT_SCHEMA:
             is_lenient = spec.kind is ConstraintKind.BEST_EFFORT_SCHEMA
             return LLMatcher.grammar_from_json_schema(
-                spec.text, overrides={"whitespace_pattern": _WHITESPACE, "lenient": is_lenient}
+                spec.text, overrides={"whitespace_pattern": JSON_WHITESPACE, "lenient": is_lenient}
             )
         case ConstraintKind.REGEX:
             return LLMatcher.grammar_from_regex(spec.text)

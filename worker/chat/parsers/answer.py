@@ -1,0 +1,166 @@
+"""Answers in which thoughts and calls stand between marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from worker.chat.messages import Tool
+from worker.chat.parsers.calls import CallReader, CallWriter
+from worker.chat.parsers.source import Source, Steps, held_back, one_of
+from worker.chat.parts import AnswerPart, CallArguments, ReasoningPart, TextPart
+
+_BARE = r"\n[ \t]*(?=[{\[])"
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningMarks:
+    """What stands before thoughts and after them. Without an opener, only the prompt opens."""
+
+    opener: str
+    closer: str
+
+
+class MarkedParser:
+    """Implements AnswerParser. Thoughts are recognised at the start of an answer, calls anywhere
+    in what is said. White space around both is not text."""
+
+    def __init__(
+        self,
+        reasoning: ReasoningMarks | None,
+        calls: CallReader | None,
+        tools: Sequence[Tool],
+        *,
+        opens_reasoning: bool = False,
+    ) -> None:
+        self._source = Source()
+        self._parts: list[AnswerPart] = []
+        self._writer = CallWriter(tools, self._source, self._parts)
+        self._reasoning = reasoning
+        self._calls = calls
+        self._steps = self._answer(opens_reasoning and reasoning is not None)
+        next(self._steps)
+
+    def feed(self, text: str) -> list[AnswerPart]:
+        if not text:
+            return []
+        self._source.append(text)
+        next(self._steps)
+        return self._taken()
+
+    def finish(self) -> list[AnswerPart]:
+        if not self._source.is_ended:
+            self._source.is_ended = True
+            next(self._steps)
+        return self._taken()
+
+    def _taken(self) -> list[AnswerPart]:
+        parts = merged(self._parts)
+        self._parts.clear()
+        return parts
+
+    def _answer(self, is_open: bool) -> Steps[None]:
+        # The first step only gets here: an answer begins with its first text.
+        yield
+        if is_open:
+            yield from self._think()
+        has_thoughts = self._reasoning is not None and bool(self._reasoning.opener)
+        while has_thoughts and (yield from self._opens_thoughts()):
+            yield from self._think()
+        if self._calls is None:
+            yield from self._rest()
+        else:
+            openers = self._calls.openers
+            pattern = _pattern(openers, self._calls.is_bare)
+            is_call = self._calls.is_bare and (yield from self._begins_bare())
+            while is_call or (yield from self._up_to(pattern, openers, TextPart)):
+                yield from self._call(self._calls)
+                is_call = False
+        while True:
+            yield
+
+    def _opens_thoughts(self) -> Steps[bool]:
+        assert self._reasoning is not None, "only asked where there can be thoughts"
+        return (yield from self._source.spaced_literal(self._reasoning.opener))
+
+    def _think(self) -> Steps[None]:
+        assert self._reasoning is not None, "only called where there can be thoughts"
+        yield from self._source.skip_space()
+        closers = (self._reasoning.closer,)
+        if (yield from self._up_to(one_of(closers), closers, ReasoningPart)):
+            self._source.forget()
+            yield from self._source.skip_space()
+
+    def _begins_bare(self) -> Steps[bool]:
+        self._source.mark()
+        yield from self._source.skip_space()
+        if (yield from self._source.peek()) in ("{", "["):
+            return True
+        self._source.rewind()
+        return False
+
+    def _call(self, calls: CallReader) -> Steps[None]:
+        yield from calls.read(self._source, self._writer)
+        text = self._source.forget()
+        if text.strip():
+            self._parts.append(TextPart(text))
+        else:
+            yield from self._source.skip_space()
+
+    def _rest(self) -> Steps[None]:
+        while (yield from self._source.peek()) != "":
+            self._parts.append(TextPart(self._source.text[self._source.at :]))
+            self._source.at = len(self._source.text)
+
+    def _up_to(
+        self,
+        pattern: re.Pattern[str],
+        markers: tuple[str, ...],
+        kind: type[TextPart] | type[ReasoningPart],
+    ) -> Steps[bool]:
+        """Pass on text up to a marker, and read the marker; False when the end comes first. The
+        source is marked where white space or the marker began."""
+        source = self._source
+        while True:
+            match = pattern.search(source.text, source.at)
+            stop = match.start() if match else held_back(source.text, source.at, markers)
+            if text := source.text[source.at : stop].rstrip():
+                self._parts.append(kind(text))
+                source.at += len(text)
+            if match is not None:
+                source.mark()
+                source.at = match.end()
+                return True
+            if not (yield from source.more()):
+                if held := source.text[source.at :]:
+                    self._parts.append(kind(held))
+                    source.at = len(source.text)
+                return False
+
+
+@lru_cache(maxsize=64)
+def _pattern(openers: tuple[str, ...], is_bare: bool) -> re.Pattern[str]:
+    """What calls may begin with."""
+    if not is_bare:
+        return one_of(openers)
+    return re.compile("|".join([_BARE, *map(re.escape, openers)]))
+
+
+def merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:
+    """The same with one part where several of a kind follow one another."""
+    if len(parts) < 2:
+        return list(parts)
+    together: list[AnswerPart] = []
+    texts: list[str] = []
+    for index, part in enumerate(parts):
+        if not isinstance(part, TextPart | ReasoningPart | CallArguments):
+            together.append(part)
+            continue
+        texts.append(part.text)
+        following = parts[index + 1] if index + 1 < len(parts) else None
+        if type(following) is not type(part):
+            together.append(replace(part, text="".join(texts)))
+            texts.clear()
+    return together
