@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,7 +20,7 @@ from pool_core.spawn.report import WorkerExit, WorkerStatus
 from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
 from worker.chat.format import ChatFormat
-from worker.chat.template import ChatTemplate
+from worker.chat.sandbox import TemplateSandbox
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.heap import return_large_blocks
@@ -88,31 +89,39 @@ class Worker:
         return code
 
     async def _live(self) -> WorkerExit:
+        with TemplateSandbox() as sandbox:  # it starts while the model loads
+            return await self._load_and_serve(sandbox)
+
+    async def _load_and_serve(self, sandbox: TemplateSandbox) -> WorkerExit:
         started = time.monotonic()
-        loading = asyncio.create_task(load_in_thread(self._load_all, self._on_progress))
+        load = partial(self._load_all, sandbox)
+        loading = asyncio.create_task(load_in_thread(load, self._on_progress))
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             self._leave_now(WorkerExit.OK)
         try:
-            runner, keeping = loading.result()
+            runner, keeping, chat = loading.result()
         except LlorchError as error:
             return _failed(self._reports, str(error), getattr(error, "exit", WorkerExit.FAILED))
         except Exception as error:
             log.exception("loading the model failed")
             return _failed(self._reports, f"{type(error).__name__}: {error}", WorkerExit.FAILED)
         try:
-            engine = self._open(runner, keeping, time.monotonic() - started)
+            engine = self._open(runner, keeping, chat, time.monotonic() - started)
             await stopping
             await self._drain(engine)
         finally:
             runner.close()
         return WorkerExit.OK
 
-    def _load_all(self, on_progress: Callable[[float], None]) -> tuple[ModelRunner, Keeping]:
+    def _load_all(
+        self, sandbox: TemplateSandbox, on_progress: Callable[[float], None]
+    ) -> tuple[ModelRunner, Keeping, ChatFormat]:
         digest = ModelDigest(self._settings)
         runner = self.load(on_progress)
-        return runner, open_keeping(self._settings, runner.info, digest)
+        keeping = open_keeping(self._settings, runner.info, digest)
+        return runner, keeping, ChatFormat.load(runner.info, runner.vocab, sandbox)
 
     def load(self, on_progress: Callable[[float], None]) -> ModelRunner:
         return load_model(self._settings, on_progress)
@@ -122,7 +131,9 @@ class Worker:
             self._service.progress = share
             self._reports.send(WorkerStatus.STARTING, progress=round(share, 3))
 
-    def _open(self, runner: ModelRunner, keeping: Keeping, load_seconds: float) -> AsyncEngine:
+    def _open(
+        self, runner: ModelRunner, keeping: Keeping, chat: ChatFormat, load_seconds: float
+    ) -> AsyncEngine:
         """Take requests from here on, and say so."""
         from worker.llama.grammar import GrammarCompiler
 
@@ -135,15 +146,13 @@ class Worker:
         engine = AsyncEngine(
             runner,
             archive=keeping.archive,
+            max_waiting=settings.limits.queue,
             max_running=min(settings.slots, runner.layout.num_slots),
             drafts=settings.drafts,
             step_timeout_s=settings.step_timeout_s,
             on_stuck=on_stuck,
         )
         engine.start()
-        template = ChatTemplate(
-            info.chat_template, bos_token=info.bos_token, eos_token=info.eos_token
-        )
         name = settings.model_path.name
         model = LoadedModel(
             settings.model_id,
@@ -151,11 +160,12 @@ class Worker:
             engine,
             vocab,
             info,
-            ChatFormat(template),
+            chat,
             int(time.time()),
             runner.memory,
             keeping.disk_problem,
             GrammarCompiler(vocab),
+            keeping.fingerprint,
         )
         self._service.ready(model)
         self._reports.send(

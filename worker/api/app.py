@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from pool_core import __version__
-from worker.api.deps import require_token
+from worker.api.describe import describe
+from worker.api.doors import PRIORITY_HEADER, Doors
 from worker.api.errors import install_error_handlers
-from worker.api.request_id import RequestId
-from worker.api.routes import execute, health, models, openai_chat, self_test
+from worker.api.request_id import HEADER, RequestId
+from worker.api.routes import (
+    agent_files,
+    agents,
+    anthropic,
+    execute,
+    health,
+    metrics,
+    models,
+    openai_chat,
+    openai_responses,
+    self_test,
+)
 from worker.api.service import Service
 from worker.api.unread_body import UnreadBody
 
 
 def create_app(service: Service) -> FastAPI:
     """An app over `service`, which need not be ready yet. Only `/health` is open to everybody."""
-    # Bodies are read whatever their Content-Type, which FastAPI's own description cannot say.
+    # FastAPI would describe its own error bodies, and load the page for /docs from elsewhere.
     app = FastAPI(title="llorch worker", version=__version__, openapi_url=None)
     app.state.service = service
-    app.include_router(health.router)
-    for routes in (execute, openai_chat, models, self_test):
-        app.include_router(routes.router, dependencies=[Depends(require_token)])
+    for routes in (
+        health,
+        metrics,
+        execute,
+        agents,
+        agent_files,
+        anthropic,
+        openai_chat,
+        openai_responses,
+        models,
+        self_test,
+    ):
+        app.include_router(routes.router)
+    describe(app)
     install_error_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(Doors, settings=service.settings, metrics=service.metrics)
     app.add_middleware(UnreadBody)
-    app.add_middleware(RequestId)
+    if service.settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=[HEADER, "request-id", "retry-after", PRIORITY_HEADER],
+        )
+    app.add_middleware(RequestId, metrics=service.metrics)
     return app

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pool_core.spawn.report import WorkerStatus
-from worker.api.auth import check_token
 from worker.api.errors import ApiError
 from worker.api.service import LoadedModel, Service
 
@@ -15,7 +14,8 @@ _RETRY_WHILE_LOADING_S = 2.0
 _RETRY_AFTER_DRAIN_S = 10.0
 
 
-def get_service(request: Request) -> Service:
+# Not coroutines for waiting: FastAPI calls plain functions in a thread of its pool.
+async def get_service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -23,11 +23,7 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-def require_token(request: Request, service: ServiceDep) -> None:
-    check_token(request, service.settings.token)
-
-
-def get_loaded_model(service: ServiceDep) -> LoadedModel:
+async def get_loaded_model(service: ServiceDep) -> LoadedModel:
     """Raises ApiError 503 while there is none."""
     if service.model is None:
         raise ApiError(
@@ -42,7 +38,7 @@ def get_loaded_model(service: ServiceDep) -> LoadedModel:
 LoadedModelDep = Annotated[LoadedModel, Depends(get_loaded_model)]
 
 
-def get_model(service: ServiceDep, model: LoadedModelDep) -> LoadedModel:
+async def get_model(service: ServiceDep, model: LoadedModelDep) -> LoadedModel:
     """Raises ApiError 503 also when the model takes no new requests any more."""
     if service.status is WorkerStatus.DRAINING:
         raise ApiError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
+
 from worker.api.body import Body
 
 
@@ -12,3 +14,7 @@ def takes(kind: type[Body]) -> dict[str, Any]:
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     content = {"application/json": {"schema": schema}}
     return {"openapi_extra": {"requestBody": {"required": True, "content": content}}}
+
+
+def describe(app: FastAPI) -> None:
+    pass

@@ -10,7 +10,8 @@ from uuid import uuid4
 from worker.api.choices import params_of
 from worker.api.errors import ApiError, invalid
 from worker.api.service import LoadedModel
-from worker.chat.prompt import encode_prompt
+from worker.api.visit import visit
+from worker.chat.prompt import Prompt, encode_prompt
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
 from worker.engine.events import Failed, Finished
 from worker.engine.params import SamplingParams
@@ -21,7 +22,7 @@ from worker.log import request_id
 
 async def start_generation(
     model: LoadedModel,
-    prompt: str,
+    prompt: Prompt | str,
     params: SamplingParams,
     *,
     reproducible: bool,
@@ -40,7 +41,7 @@ async def start_generation(
 
 async def start_choices(
     model: LoadedModel,
-    prompt: str,
+    prompt: Prompt | str,
     params: SamplingParams,
     count: int,
     *,
@@ -85,7 +86,7 @@ async def submit_all(
     return generations
 
 
-async def read_prompt(model: LoadedModel, prompt: str, *, field: str) -> tuple[int, ...]:
+async def read_prompt(model: LoadedModel, prompt: Prompt | str, *, field: str) -> tuple[int, ...]:
     """Raises ApiError 400 when nothing is left of it."""
     tokens = await asyncio.to_thread(encode_prompt, model.vocab, prompt)
     if not tokens:
@@ -106,8 +107,12 @@ def new_id() -> str:
 
 def submit(model: LoadedModel, request: GenerateRequest, *, field: str) -> Generation:
     """Queue. Raises ApiError as start_generation does."""
+    passed = visit.get()
     try:
-        return model.engine.generate(request)
+        if passed is None:
+            return model.engine.generate(request)
+        request = replace(request, priority=passed.priority_of(request.priority))
+        return model.engine.generate(request, passed.on_end)
     except PromptTooLong as error:
         raise ApiError(
             400,
@@ -120,15 +125,23 @@ def submit(model: LoadedModel, request: GenerateRequest, *, field: str) -> Gener
             limit=error.limit,
         ) from None
     except EngineBusy as error:
-        raise ApiError(
-            429,
-            "BUSY",
-            str(error),
-            openai_code="rate_limit_exceeded",
-            retry_after_s=error.retry_after_s,
-        ) from None
+        raise busy(error) from None
     except EngineStopped as error:
-        raise ApiError(503, "DRAINING", str(error), retry_after_s=10) from None
+        raise stopping(error) from None
+
+
+def busy(error: EngineBusy) -> ApiError:
+    return ApiError(
+        429,
+        "BUSY",
+        str(error),
+        openai_code="rate_limit_exceeded",
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def stopping(error: EngineStopped) -> ApiError:
+    return ApiError(503, "DRAINING", str(error), retry_after_s=10)
 
 
 def failure(event: Failed) -> ApiError:

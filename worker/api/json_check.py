@@ -54,7 +54,8 @@ def check_json(raw: bytes) -> None:
     except _BadNumber as error:
         digits, what = error.args
         key = re.search(rf'"(\w{{1,64}})"\s*:\s*{re.escape(digits)}', text)
-        raise BadJson(f"the body holds {what}", None if key is None else key[1]) from None
+        field = None if key is None else key[1]
+        raise BadJson(f"{field or 'the body'} holds {what}", field) from None
 
 
 def _may_be_too_much(raw: bytes) -> bool:

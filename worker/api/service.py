@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pool_core.spawn.report import WorkerStatus
+from worker.api.metrics import Metrics
+from worker.api.transfers import Transfers
 from worker.chat.format import ChatFormat
+from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.constraint import ConstraintCompiler
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import MemoryTraits, ModelInfo, Vocab
 from worker.settings import WorkerSettings
 
 
+def _no_fingerprint() -> Fingerprint:
+    raise OSError("nobody knows what it depends on")
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """Everything a request needs of the model. `loaded_at` is Unix seconds; `disk_problem` says why
     nothing is kept on disk although it was asked for. Without a `compiler` no answer can be made
-    to have a form."""
+    to have a form. `fingerprint` says what saved states depend on; it may take as long as reading
+    the model's file, and raises OSError when that cannot be read."""
 
     id: str
     file_name: str
@@ -31,6 +39,7 @@ class LoadedModel:
     memory: MemoryTraits = MemoryTraits()
     disk_problem: str = ""
     compiler: ConstraintCompiler | None = None
+    fingerprint: Callable[[], Fingerprint] = _no_fingerprint
 
     def is_called(self, name: str) -> bool:
         return name in (self.id, self.file_name)
@@ -45,6 +54,8 @@ class Service:
         self.progress = 0.0
         self.model: LoadedModel | None = None
         self.jobs = Jobs()
+        self.metrics = Metrics()
+        self.transfers = Transfers()
 
     def ready(self, model: LoadedModel) -> None:
         self.model = model

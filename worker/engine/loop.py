@@ -21,8 +21,8 @@ from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
 from worker.engine.events import EngineEvent, Failed, Finished, TokenEvent
 from worker.engine.request import GenerateRequest
 from worker.engine.runner import ModelRunner
-from worker.engine.stats import EngineStats
 from worker.engine.side_work import Job, Pieces, SideWork
+from worker.engine.stats import EngineStats
 from worker.engine.stream import EventBuffer, Generation
 from worker.engine.watchdog import Watchdog
 
@@ -175,6 +175,7 @@ class AsyncEngine:
         self.max_in_flight = engine.stats().slots + max_waiting
         self._max_buffered_events = max_buffered_events
         self._buffers: dict[str, EventBuffer] = {}
+        self._on_end: dict[str, Callable[[Finished | Failed], None]] = {}
         self._num_computing = 0
         self._is_accepting = False
         self._is_idle = asyncio.Event()
@@ -209,13 +210,18 @@ class AsyncEngine:
             await asyncio.to_thread(self._archive.flush, drain_s)
             await asyncio.to_thread(self._archive.close)
 
-    def generate(self, request: GenerateRequest) -> Generation:
+    def generate(
+        self, request: GenerateRequest, on_end: Callable[[Finished | Failed], None] | None = None
+    ) -> Generation:
         """Queue the request; its events come from the iterator, the last of them terminal.
 
+        `on_end` is told that one too, even if nobody reads it any more.
         Raises EngineStopped, PromptTooLong or EngineBusy at once. Closing the iterator cancels.
         """
         self._check(request)
         buffer = self._buffers[request.request_id] = EventBuffer(self._max_buffered_events)
+        if on_end is not None:
+            self._on_end[request.request_id] = on_end
         self._is_idle.clear()
         self._thread.post(lambda engine: engine.add(request))
         return Generation(request.request_id, buffer, self.cancel, len(request.prompt))
@@ -333,6 +339,8 @@ class AsyncEngine:
 
     def _end(self, event: Finished | Failed) -> None:
         del self._buffers[event.request_id]
+        if (on_end := self._on_end.pop(event.request_id, None)) is not None:
+            on_end(event)
         if isinstance(event, Finished):
             t = event.timings
             took = t.queued_s + t.prefill_s + t.decode_s

@@ -1,4 +1,4 @@
-"""`GET /health`: how the worker is, from its first moment to its last; never needs the token."""
+"""`GET /health`: how the worker is, from its first moment to its last; never needs a key."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import psutil
 from fastapi import APIRouter
+from starlette.responses import Response
 
+from pool_core.spawn.report import WorkerStatus
 from worker.api.deps import ServiceDep
-from worker.api.service import LoadedModel
+from worker.api.json_text import to_json
+from worker.api.service import LoadedModel, Service
 from worker.engine.stats import EngineStats
 from worker.settings import WorkerSettings
 
@@ -31,6 +34,37 @@ async def health(service: ServiceDep) -> dict[str, Any]:
     }
     model = service.model
     return facts | (_model_facts(model, settings) if model else {})
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+@router.api_route("/api/hello", methods=["GET", "HEAD"])
+async def hello(service: ServiceDep) -> dict[str, Any]:
+    """Some clients ask whether anybody is there at all before they say anything."""
+    return {"status": service.status}
+
+
+@router.get("/health/live")
+async def live(service: ServiceDep) -> dict[str, Any]:
+    """200 as long as the process answers."""
+    return {"status": service.status}
+
+
+@router.get("/health/ready")
+async def ready(service: ServiceDep) -> Response:
+    """503 until the model is loaded, and from the moment that the worker is told to stop."""
+    return _probe(service, is_well=service.status is WorkerStatus.READY)
+
+
+@router.get("/health/startup")
+async def startup(service: ServiceDep) -> Response:
+    """503 until the model is loaded."""
+    return _probe(service, is_well=service.model is not None)
+
+
+def _probe(service: Service, *, is_well: bool) -> Response:
+    body = to_json({"status": service.status, "progress": service.progress})
+    headers = {} if is_well else {"retry-after": "2"}
+    return Response(body, 200 if is_well else 503, headers, media_type="application/json")
 
 
 def _model_facts(model: LoadedModel, settings: WorkerSettings) -> dict[str, Any]:
