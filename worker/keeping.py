@@ -6,6 +6,7 @@ import hashlib
 import logging
 import tempfile
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,29 +23,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """`disk_problem` says in a line why nothing is kept on disk although it was asked for."""
+    """`disk_problem` says in a line why nothing is kept on disk although it was asked for.
+    `fingerprint` is what saved states depend on: it waits for the model's digest, and raises
+    OSError."""
 
     archive: Archive
+    fingerprint: Callable[[], Fingerprint]
     disk_problem: str = ""
 
 
 class ModelDigest:
     """The model's sha256, as it was given or read in a thread of its own from now on.
 
-    Only a disk store needs it, so without one nothing is read.
+    Without a disk store nothing is read before somebody asks.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._digest: Future[str] = Future()
-        if settings.model_sha256 is not None or settings.agents is None:
-            self._digest.set_result(settings.model_sha256 or "")
-            return
-        arguments = (settings.model_path,)
-        threading.Thread(target=self._read, args=arguments, name="digest", daemon=True).start()
+        self._path = settings.model_path
+        self._lock = threading.Lock()
+        self._is_begun = settings.model_sha256 is not None
+        if settings.model_sha256 is not None:
+            self._digest.set_result(settings.model_sha256)
+        elif settings.agents is not None:
+            self._begin()
 
     def result(self) -> str:
         """Waits until it is known. Raises OSError for a file that cannot be read."""
+        self._begin()
         return self._digest.result()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._is_begun:
+                self._is_begun = True
+                thread = threading.Thread(
+                    target=self._read, args=(self._path,), name="digest", daemon=True
+                )
+                thread.start()
 
     def _read(self, path: Path) -> None:
         try:
@@ -68,18 +84,21 @@ def open_keeping(settings: WorkerSettings, info: ModelInfo, digest: ModelDigest)
     """What was kept for this model and these settings is there to be found. Never fails: a folder
     that is of no use is said once, and RAM remains."""
     ram_bytes = default_ram_cache() if settings.ram_cache is None else settings.ram_cache
+
+    def fingerprint() -> Fingerprint:
+        return _fingerprint(settings, info, digest.result())
+
     if settings.agents is None:
-        return Keeping(Archive(ram_bytes=ram_bytes))
+        return Keeping(Archive(ram_bytes=ram_bytes), fingerprint)
     try:
         _try_folder(settings.agents)
-        fingerprint = _fingerprint(settings, info, digest.result())
+        disk = DiskStore(settings.agents, fingerprint(), settings.disk_cache)
     except OSError as error:
         reason = error.strerror or str(error)
         problem = f"{error.filename or settings.agents}: {reason}"
         log.warning("agents are kept in RAM only: %s", problem)
-        return Keeping(Archive(ram_bytes=ram_bytes), problem)
-    disk = DiskStore(settings.agents, fingerprint, settings.disk_cache)
-    return Keeping(Archive(ram_bytes=ram_bytes, disk=disk))
+        return Keeping(Archive(ram_bytes=ram_bytes), fingerprint, problem)
+    return Keeping(Archive(ram_bytes=ram_bytes, disk=disk), fingerprint)
 
 
 def _fingerprint(settings: WorkerSettings, info: ModelInfo, sha256: str) -> Fingerprint:

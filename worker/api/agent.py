@@ -17,14 +17,15 @@ def read_agent(request: Request, named: str | None, field: str) -> str | None:
     """
     header = request.headers.get(HEADER)
     if header is None:
-        return None if named is None else _checked(named, field)
+        return None if named is None else check_name(named, field)
     try:
-        return _checked(header.encode("latin-1").decode(), HEADER)
+        return check_name(header.encode("latin-1").decode(), HEADER)
     except UnicodeDecodeError:
         raise invalid(f"{HEADER} must be UTF-8", HEADER) from None
 
 
-def _checked(name: str, field: str) -> str:
+def check_name(name: str, field: str) -> str:
+    """The name, if it is fit for an agent. Raises ApiError 400."""
     if not (1 <= len(name) <= MAX_CHARACTERS and name.isprintable()):
         raise invalid(f"{field} must be 1 to {MAX_CHARACTERS} printable characters", field)
     return name

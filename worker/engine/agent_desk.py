@@ -61,6 +61,11 @@ class AgentDesk:
         """Up to `limit` agents behind the name `after`, by name; whether there are more."""
         return await self._ask(lambda engine: engine.agents.page(after, limit))
 
+    async def check_idle(self, name: str) -> None:
+        """Raises AgentBusy; a name that nobody has is at rest."""
+        if await self._ask(lambda engine: engine.agents.requests_of(name)):
+            raise AgentBusy(name)
+
     async def knows(self, name: str) -> bool:
         return await self._ask(lambda engine: engine.agents.knows(name))
 
@@ -95,12 +100,9 @@ class AgentDesk:
             return await self._fetch(name)
 
     async def put(self, name: str, snapshot: Snapshot) -> None:
-        """Let it have this cache in the place of any other; it need not exist.
-
-        Raises NothingKept when there is no room for it.
-        """
-        with self.claimed(name):
-            await self._ask(lambda engine: engine.agents.put(name, snapshot))
+        """Let it have this cache in the place of any other; it need not exist. The caller has
+        claimed the name. Raises NothingKept when there is no room for it."""
+        await self._ask(lambda engine: engine.agents.put(name, snapshot))
 
     async def delete(self, name: str, *, cancel: bool = False) -> None:
         """Returns when it is gone from everywhere, the disk included. With `cancel` its requests

@@ -17,11 +17,9 @@ from worker.engine.params import SamplingParams
 JobId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class ExecuteRequest(SamplerFields):
-    """A raw prompt and how to continue it. Ranges of the sampling fields: SamplingParams."""
+class NativeSampling(SamplerFields):
+    """How to go on, in llorch's own words. Ranges: SamplingParams."""
 
-    job_id: JobId
-    prompt: str = Field(min_length=1)
     max_tokens: int = 512
     temperature: float = 0.0
     seed: int | None = None
@@ -36,9 +34,6 @@ class ExecuteRequest(SamplerFields):
     grammar: str | None = None
     regex: str | None = None
     metrics: bool = False
-    reproducible: bool = True
-    agent: str | None = None
-    cache_prompt: bool = True
 
     def sampling(self) -> SamplingParams:
         """Raises InvalidParam."""
@@ -65,6 +60,16 @@ class ExecuteRequest(SamplerFields):
         if self.regex is not None:
             forms.append(ConstraintSpec(ConstraintKind.REGEX, self.regex, "regex"))
         return only_form(forms)
+
+
+class ExecuteRequest(NativeSampling):
+    """A raw prompt and how to continue it."""
+
+    job_id: JobId
+    prompt: str = Field(min_length=1)
+    reproducible: bool = True
+    agent: str | None = None
+    cache_prompt: bool = True
 
 
 class CancelRequest(Body):
