@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +26,17 @@ _OPENAI_TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
     503: "server_error",
+}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
 
 
@@ -93,6 +104,25 @@ def openai_envelope(error: ApiError) -> dict[str, Any]:
     }
 
 
+def anthropic_envelope(error: ApiError) -> dict[str, Any]:
+    """How Anthropic's API says no. A prompt that is too long is said in the words from which
+    Claude Code learns that it has to make it shorter."""
+    message = error.message
+    if error.code == "PROMPT_TOO_LONG":
+        tokens, limit = error.details["prompt_tokens"], error.details["limit"]
+        message = f"prompt is too long: {tokens} tokens > {limit} maximum"
+    kind = "api_error" if error.status >= 500 else "invalid_request_error"
+    details = {"error_code": error.code.lower()}
+    if error.field is not None:
+        details["field"] = error.field
+    body = {"type": _ANTHROPIC_TYPES.get(error.status, kind), "message": message}
+    return {
+        "type": "error",
+        "error": body | {"details": details},
+        "request_id": request_id.get(),
+    }
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Every error body of the app is ours, FastAPI's three defaults included."""
     app.add_exception_handler(ApiError, _on_api_error)
@@ -105,14 +135,20 @@ def install_error_handlers(app: FastAPI) -> None:
 
 def respond(request: Request, error: ApiError, headers: Mapping[str, str] = {}) -> Response:
     """The error in the dialect of the request's path."""
-    openai = request.url.path.startswith("/v1/")
-    body = (openai_envelope if openai else native_envelope)(error)
     return Response(
-        to_json(body),
+        to_json(_envelope_of(request.url.path)(error)),
         status_code=error.status,
         headers={**headers, **error.headers()},
         media_type="application/json",
     )
+
+
+def _envelope_of(path: str) -> Callable[[ApiError], dict[str, Any]]:
+    path = f"{path}/"
+    if path.startswith("/v1/messages/"):
+        return anthropic_envelope
+    is_native = not path.startswith("/v1/") or path.startswith("/v1/agents/")
+    return native_envelope if is_native else openai_envelope
 
 
 def _on_api_error(request: Request, error: Exception) -> Response:

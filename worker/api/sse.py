@@ -47,19 +47,24 @@ class EventStream(Response):
     """Sends what `chunks` yields, each piece one write of whole events; closes `chunks` when they
     end or the client goes away.
 
-    A comment is sent whenever `ping_every_s` seconds pass without a chunk; None sends none. A
-    client that reads slowly is waited for, and `chunks` with it.
+    `ping`, a comment unless told otherwise, is sent whenever `ping_every_s` seconds pass without a
+    chunk; None sends none. A client that reads slowly is waited for, and `chunks` with it.
     """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes, None], *, ping_every_s: float | None = None
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        *,
+        ping_every_s: float | None = None,
+        ping: bytes = PING,
     ) -> None:
         self.status_code = 200
         self.background = None
         self._chunks = chunks
         self._ping_every_s = ping_every_s
+        self._ping_event = ping
         self._sent_at = 0.0
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
@@ -99,7 +104,7 @@ class EventStream(Response):
             if left > 0:
                 await asyncio.sleep(left)
                 continue
-            await send({"type": "http.response.body", "body": PING, "more_body": True})
+            await send({"type": "http.response.body", "body": self._ping_event, "more_body": True})
             self._sent_at = now()
 
 
