@@ -36,8 +36,8 @@ async def health(service: ServiceDep) -> dict[str, Any]:
     return facts | (_model_facts(model, settings) if model else {})
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
-@router.api_route("/api/hello", methods=["GET", "HEAD"])
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/api/hello", methods=["GET", "HEAD"], include_in_schema=False)
 async def hello(service: ServiceDep) -> dict[str, Any]:
     """Some clients ask whether anybody is there at all before they say anything."""
     return {"status": service.status}
@@ -78,6 +78,7 @@ def _model_facts(model: LoadedModel, settings: WorkerSettings) -> dict[str, Any]
         "vocab_size": vocab.size,
         "tokenizer": vocab.kind,
         "quantization": info.quantization,
+        "pooling": info.pooling,
         "architecture": info.architecture,
         "build": info.build,
         "slots": stats.slots,

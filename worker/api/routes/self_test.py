@@ -13,6 +13,7 @@ from pydantic import Field
 from pool_core.errors import LlorchError
 from worker.api.body import Body, read_body
 from worker.api.deps import ModelDep
+from worker.api.describe import takes
 from worker.api.errors import ApiError
 from worker.api.sse import PING_EVERY_S, EventStream, encode
 from worker.engine.errors import EngineStopped
@@ -31,7 +32,7 @@ class SelfTestRequest(Body):
     tolerance: float = Field(default=TOLERANCE, ge=0, le=100)
 
 
-@router.post("/self-test")
+@router.post("/self-test", **takes(SelfTestRequest))
 async def self_test(request: Request, model: ModelDep) -> EventStream:
     body = await read_body(request, SelfTestRequest)
     try:
