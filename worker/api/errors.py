@@ -92,11 +92,16 @@ def native_envelope(error: ApiError) -> dict[str, Any]:
 
 
 def openai_envelope(error: ApiError) -> dict[str, Any]:
-    """How OpenAI's API says no; its clients read nothing else."""
+    """How OpenAI's API says no; its clients read nothing else. A prompt that is too long is said in
+    the words by which LiteLLM and others know it."""
+    message = error.message
+    if error.code == "PROMPT_TOO_LONG":
+        limit = error.details["limit"]
+        message = f"This model's maximum context length is {limit} tokens here; {message}"
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     return {
         "error": {
-            "message": error.message,
+            "message": message,
             "type": _OPENAI_TYPES.get(error.status, kind),
             "param": error.field,
             "code": error.openai_code or error.code.lower(),
