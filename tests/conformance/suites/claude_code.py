@@ -23,7 +23,7 @@ TURNS = (
     ("What is the capital of France?", "Paris."),
     ("What is 17 + 25?", "42"),
     ("Say river stone 7", "river stone 7"),
-    ("Count from 3 to 9", "3 4 5 6 7 8 9"),
+    ("What is the capital of Italy?", "Rome."),
     ("What is 4 + 4?", "8"),
 )
 _PACKAGE = "node_modules/@anthropic-ai"
@@ -56,22 +56,25 @@ class Claude:
         return subprocess.run(
             [program(), *args],
             cwd=self.home,
-            env={
-                "HOME": str(self.home),
-                "PATH": os.environ["PATH"],
-                "ANTHROPIC_BASE_URL": self.worker.url,
-                "ANTHROPIC_API_KEY": key,
-                "ANTHROPIC_MODEL": "ref-qwen2",
-                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "128",
-                "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "32768",
-                "CLAUDE_CODE_MAX_RETRIES": "0",
-            },
+            env=self.env(key),
             input=stdin,
             capture_output=True,
             text=True,
             timeout=100,
         )
+
+    def env(self, key: str) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "PATH": os.environ["PATH"],
+            "ANTHROPIC_BASE_URL": self.worker.url,
+            "ANTHROPIC_API_KEY": key,
+            "ANTHROPIC_MODEL": "ref-qwen2",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "128",
+            "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "32768",
+            "CLAUDE_CODE_MAX_RETRIES": "0",
+        }
 
     def prompt_tokens(self) -> tuple[int, int]:
         """All that were sent so far, and how many of these were computed."""
@@ -93,19 +96,29 @@ def claude(worker: WorkerProcess, tmp_path: Path) -> Claude:
     return Claude(worker, tmp_path)
 
 
+@feature("answers")
+def test_a_conversation_without_tools(claude: Claude) -> None:
+    """Short enough for a model this small to answer well."""
+    plain = ["--tools", "", "--system-prompt", "Be brief.", "--output-format", "json"]
+    session = ["--session-id", str(uuid.uuid4())]
+    for question, answer in TURNS:
+        result = claude.run("--bare", "-p", question, *plain, *session)
+        assert result["result"] == answer
+        session = ["--resume", result["session_id"]]
+
+
 @feature("caching")
 def test_five_turns_compute_next_to_nothing_again(claude: Claude) -> None:
+    """With its tools. Whatever the model says to that, the turn must end without an error."""
     session = ["--session-id", str(uuid.uuid4())]
-    answers, sent, computed = [], [], []
+    sent, computed = [], []
     for question, _ in TURNS:
         before = claude.prompt_tokens()
         result = claude.run("--bare", "-p", question, "--output-format", "json", *session)
         after = claude.prompt_tokens()
-        answers.append(result["result"])
         sent.append(after[0] - before[0])
         computed.append(after[1] - before[1])
         session = ["--resume", result["session_id"]]
-    assert answers == [answer for _, answer in TURNS]
     assert sent == sorted(sent) and sent[0] > 500
     assert sum(computed[1:]) < 0.05 * sum(sent[1:]), (sent, computed)
 
@@ -122,22 +135,32 @@ def test_another_conversation_begins_in_the_cache(claude: Claude) -> None:
 
 @feature("streams")
 def test_turns_that_are_typed_into_one_process(claude: Claude) -> None:
-    typed = "".join(
-        json.dumps({"type": "user", "message": {"role": "user", "content": question}}) + "\n"
-        for question, _ in TURNS[:3]
-    )
     formats = ("--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
-    done = claude.start("--bare", "-p", *formats, key=KEY, stdin=typed)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    results = [line for line in lines if line["type"] == "result"]
-    assert done.returncode == 0 and not any(result["is_error"] for result in results), lines
-    assert results[-1]["result"] == TURNS[2][1]
+    plain = ("--tools", "", "--system-prompt", "Be brief.")
+    with subprocess.Popen(
+        [program(), "--bare", "-p", *formats, *plain],
+        cwd=claude.home,
+        env=claude.env(KEY),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin and process.stdout
+        for question, answer in TURNS[:3]:
+            message = {"type": "user", "message": {"role": "user", "content": question}}
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+            lines = (json.loads(line) for line in process.stdout)
+            result = next(line for line in lines if line["type"] == "result")
+            assert (result["is_error"], result["result"]) == (False, answer)
+        process.stdin.close()
+    assert process.returncode == 0
 
 
 @feature("errors")
 def test_a_wrong_key_is_said_so(claude: Claude) -> None:
     done = claude.start("--bare", "-p", "Hello", key="wrong")
-    assert done.returncode == 1 and "401" in done.stdout + done.stderr
+    assert done.returncode == 1 and "Invalid API key" in done.stdout
 
 
 @feature("errors")
