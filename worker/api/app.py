@@ -19,8 +19,12 @@ from worker.api.routes import (
     metrics,
     models,
     openai_chat,
+    openai_completions,
+    openai_embeddings,
     openai_responses,
+    props,
     self_test,
+    tokenizer,
 )
 from worker.api.service import Service
 from worker.api.unread_body import UnreadBody
@@ -39,8 +43,12 @@ def create_app(service: Service) -> FastAPI:
         agent_files,
         anthropic,
         openai_chat,
+        openai_completions,
+        openai_embeddings,
         openai_responses,
         models,
+        tokenizer,
+        props,
         self_test,
     ):
         app.include_router(routes.router)

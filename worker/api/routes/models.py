@@ -14,6 +14,7 @@ from worker.api.service import LoadedModel
 router = APIRouter()
 
 
+@router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models")
 async def list_models(model: ModelDep) -> dict[str, Any]:
     return {
@@ -25,6 +26,7 @@ async def list_models(model: ModelDep) -> dict[str, Any]:
     }
 
 
+@router.head("/v1/models/{name:path}", include_in_schema=False)
 @router.get("/v1/models/{name:path}")
 async def get_model_card(name: str, model: ModelDep) -> dict[str, Any]:
     check_model(model, name)
