@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 
 def _listed(value: Any) -> Any:
@@ -48,3 +48,6 @@ def _bias(pair: Any) -> tuple[int, float]:
 
 LogitBias = Annotated[tuple[tuple[int, float], ...], PlainValidator(_biases)]
 """OpenAI's {"id": bias}, or llama-server's [[id, bias], …] with false for a ban."""
+
+Priority = Annotated[int, Field(ge=-(1 << 31), le=1 << 31)]
+"""Of the requests that wait, the higher goes first."""
