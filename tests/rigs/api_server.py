@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,25 @@ from tests.fakes.runner import FakeRunner
 from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
 from worker.chat.format import ChatFormat
-from worker.chat.template import ChatTemplate
+from worker.chat.sandbox import TemplateSandbox
+from worker.engine.cache.archive import Archive
+from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.loop import AsyncEngine
 from worker.listener import listen
 from worker.llama.grammar import GrammarCompiler
 from worker.serve import HttpServer, new_event_loop
 from worker.settings import WorkerSettings
+
+
+@cache
+def template_sandbox() -> TemplateSandbox:
+    """One for all tests of a process: starting it takes as long as a test."""
+    sandbox = TemplateSandbox()
+    atexit.register(sandbox.close)
+    return sandbox
+
+
+FINGERPRINT = Fingerprint("f" * 64, "fake 1", "f16")
 
 
 class ApiServer:
@@ -50,6 +65,7 @@ def serve_api(
     max_waiting: int = 64,
     max_buffered_events: int = 4096,
     compiler: Any = ...,
+    archive: Archive | None = None,
     **settings: Any,
 ) -> Iterator[ApiServer]:
     """A server that is up; with status `starting` it has no model yet."""
@@ -63,10 +79,12 @@ def serve_api(
 
     async def run() -> None:
         engine = AsyncEngine(
-            runner, max_waiting=max_waiting, max_buffered_events=max_buffered_events
+            runner,
+            archive=archive,
+            max_waiting=max_waiting,
+            max_buffered_events=max_buffered_events,
         )
         engine.start()
-        template = ChatTemplate(runner.info.chat_template, bos_token="<s>", eos_token="</s>")
         if status is not WorkerStatus.STARTING:
             service.ready(
                 LoadedModel(
@@ -75,9 +93,10 @@ def serve_api(
                     engine,
                     runner.vocab,
                     runner.info,
-                    ChatFormat(template),
+                    ChatFormat.load(runner.info, runner.vocab, template_sandbox()),
                     1_700_000_000,
                     compiler=GrammarCompiler(runner.vocab) if compiler is ... else compiler,
+                    fingerprint=lambda: FINGERPRINT,
                 )
             )
         service.status = status

@@ -27,7 +27,8 @@ from worker.chat.parts import (
     ReasoningPart,
     TextPart,
 )
-from worker.chat.template import TemplateFailed
+from worker.chat.prompt import Prompt
+from worker.chat.sandbox import TemplateFailed
 from worker.engine.constraint import ConstraintSpec
 from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, Timings, TokenEvent
 from worker.engine.params import InvalidParam, SamplingParams
@@ -90,17 +91,14 @@ class Choice:
 async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
     """Check everything, render, and queue. Raises ApiError and InvalidParam; afterwards nothing of
     the request can be wrong any more."""
-    try:
-        prompt = await asyncio.to_thread(model.chat.render, turn.conversation, datetime.now())
-    except TemplateFailed as error:
-        raise invalid(f"{turn.field}: {error}", turn.field) from None
+    prompt = await render(model, turn.conversation, field=turn.field)
     form = turn.form
-    calls = model.chat.form(turn.conversation)
+    calls = await asyncio.to_thread(model.chat.form, turn.conversation, prompt)
     if form is not None and calls is not None:
         raise InvalidParam(form.field, "cannot be combined with calls that must be made")
     generations = await start_choices(
         model,
-        prompt.text,
+        prompt,
         await ready_params(model, turn.params, form or calls),
         turn.num_choices,
         reproducible=turn.reproducible,
@@ -116,6 +114,14 @@ async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
         for generation in generations
     ]
     return Answer(readers)
+
+
+async def render(model: LoadedModel, conversation: Conversation, *, field: str) -> Prompt:
+    """The prompt that answers it. Raises ApiError 400 with what the template has against it."""
+    try:
+        return await asyncio.to_thread(model.chat.render, conversation, datetime.now())
+    except TemplateFailed as error:
+        raise invalid(f"{field}: {error}", field) from None
 
 
 class Answer:

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from worker.chat import template as module
-from worker.chat.messages import ChatMessage
-from worker.chat.template import ChatTemplate, TemplateFailed
+from worker.chat.sandbox import TemplateFailed, TemplateSandbox
+from worker.chat.template import ChatTemplate
 
+Turn = Mapping[str, Any]
+Render = Callable[..., str]
 NOW = datetime(2026, 3, 1, 12, 0)
-HI = [ChatMessage("user", "hi é")]
+HI = [{"role": "user", "content": "hi é"}]
 
 
-def render(source: str | None, messages: list[ChatMessage] = HI, timeout_s: float = 5.0) -> str:
-    template = ChatTemplate(source, bos_token="<s>", eos_token="</s>")
-    return template.render(messages, now=NOW, timeout_s=timeout_s)
+@pytest.fixture
+def render(sandbox: TemplateSandbox) -> Render:
+    def render(source: str | None, messages: Sequence[Turn] = HI) -> str:
+        template = ChatTemplate(source, sandbox, bos_token="<s>", eos_token="</s>")
+        return template.render(messages, now=NOW)
+
+    return render
 
 
 @pytest.mark.parametrize(
@@ -32,16 +39,16 @@ def render(source: str | None, messages: list[ChatMessage] = HI, timeout_s: floa
         ("{% if tools %}tools{% endif %}{% if add_generation_prompt %}go{% endif %}", "go"),
     ],
 )
-def test_templates_find_what_they_expect(source: str, expected: str) -> None:
+def test_templates_find_what_they_expect(render: Render, source: str, expected: str) -> None:
     assert render(source) == expected
 
 
-def test_a_model_without_a_template_gets_a_transcript() -> None:
-    messages = [ChatMessage("system", "Be brief."), ChatMessage("user", "hi")]
+def test_a_model_without_a_template_gets_a_transcript(render: Render) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
     assert render(None, messages) == "System: Be brief.\n\nUser: hi\n\nAssistant:"
 
 
-def test_rendering_does_not_change_the_conversation() -> None:
+def test_rendering_does_not_change_the_conversation(render: Render) -> None:
     source = "{% do messages.append(1) %}{% do messages[0].update(content='x') %}{{ messages }}"
     assert render(source) == render(source)
 
@@ -57,22 +64,19 @@ def test_rendering_does_not_change_the_conversation() -> None:
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
         ("{% if %}", "cannot be compiled"),
         ("{% include 'x' %}", "loader"),
-        ("{{ 'x' * 1000000000 }}", "too long"),
-        ("{{ 9 ** 999999999 }}", "powers"),
+        ("{{ raise_exception | tojson }}", "TypeError"),
     ],
 )
-def test_what_goes_wrong_is_said(source: str, reason: str) -> None:
+def test_what_goes_wrong_is_said(render: Render, source: str, reason: str) -> None:
     with pytest.raises(TemplateFailed, match=reason):
         render(source)
 
 
-def test_an_endless_template_is_stopped() -> None:
-    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(TemplateFailed, match="longer than 0.1 s"):
-        render(loop, timeout_s=0.1)
+def test_a_template_without_tools_does_not_see_any(render: Render) -> None:
+    assert render("{{ tools is defined }}") == "False"
 
 
-def test_a_template_that_writes_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OUTPUT_CHARS", 1000)
-    with pytest.raises(TemplateFailed, match="more than 1000"):
-        render("{% for a in range(99999) %}{{ messages }}{% endfor %}")
+def test_a_request_cannot_pretend_to_be_the_worker(sandbox: TemplateSandbox) -> None:
+    template = ChatTemplate("{{ bos_token }}{{ messages }}{{ tools }}", sandbox, bos_token="<s>")
+    names = {"bos_token": "x", "messages": "x", "tools": "x", "strftime_now": "x"}
+    assert template.render([], now=NOW, variables=names) == "<s>[]"
