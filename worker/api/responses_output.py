@@ -32,7 +32,7 @@ class Output:
         """`tokens` are those that the text among the parts was made of."""
         events: list[Record] = []
         left = list(tokens)
-        for part in merged(parts):
+        for part in parts:
             match part:
                 case TextPart():
                     events += self._say(part.text, left)
@@ -77,19 +77,3 @@ class Output:
     def _end(self, status: str) -> list[Record]:
         item, self._open = self._open, None
         return [] if item is None else item.end(status)
-
-
-def merged(parts: Iterable[AnswerPart]) -> list[AnswerPart]:
-    """The same with neighbours of one kind as one part."""
-    kept: list[AnswerPart] = []
-    for part in parts:
-        match (kept[-1] if kept else None, part):
-            case (TextPart(before), TextPart(text)):
-                kept[-1] = TextPart(before + text)
-            case (ReasoningPart(before), ReasoningPart(text)):
-                kept[-1] = ReasoningPart(before + text)
-            case (CallArguments(index, before), CallArguments(same, text)) if index == same:
-                kept[-1] = CallArguments(index, before + text)
-            case _:
-                kept.append(part)
-    return kept

@@ -48,7 +48,7 @@ class MarkedChat:
     def parser(self, conversation: Conversation, prompt: Prompt) -> MarkedParser:
         return MarkedParser()
 
-    def form(self, conversation: Conversation) -> ConstraintSpec | None:
+    def form(self, conversation: Conversation, prompt: Prompt) -> ConstraintSpec | None:
         return None
 
 
