@@ -30,17 +30,17 @@ class Transfers:
     """How many are on their way. Touched by the event loop only."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self.count = 0
 
     def begin(self) -> None:
         """Raises ApiError 429."""
-        if self._count >= MAX_TRANSFERS:
+        if self.count >= MAX_TRANSFERS:
             message = f"{MAX_TRANSFERS} cache files are on their way already"
             raise ApiError(429, "BUSY", message, retry_after_s=5)
-        self._count += 1
+        self.count += 1
 
     def end(self) -> None:
-        self._count -= 1
+        self.count -= 1
 
     @contextmanager
     def one(self) -> Iterator[None]:
