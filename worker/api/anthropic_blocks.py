@@ -22,6 +22,8 @@ from worker.chat.parts import (
 
 Record = dict[str, Any]
 
+_EMPTY_TEXT: Record = {"text": "", "citations": None}
+
 
 class BlockWriter:
     """Parts of one answer in, events out. One block is open at a time; text that is only white
@@ -54,9 +56,10 @@ class BlockWriter:
         block of whatever comes."""
         yield from self._end()
         if self._index < 0:
-            yield from self._begin("text", {"text": ""})
-            if self._blank:
-                yield self._delta("text_delta", "text", self._blank)
+            blank = self._blank
+            yield from self._begin("text", _EMPTY_TEXT)
+            if blank:
+                yield self._delta("text_delta", "text", blank)
             yield from self._end()
 
     def _text(self, text: str) -> Iterator[Record]:
@@ -65,7 +68,7 @@ class BlockWriter:
             if text.isspace():
                 self._blank = text
                 return
-            yield from self._begin("text", {"text": ""})
+            yield from self._begin("text", _EMPTY_TEXT)
         yield self._delta("text_delta", "text", text)
 
     def _thought(self, text: str) -> Iterator[Record]:

@@ -40,7 +40,7 @@ _PLACES: dict[str, tuple[type[Any], ...]] = {
 }
 # Claude Code's first system block names its version and a stamp, which change from one
 # conversation to the next: nothing after them would ever be found in the cache.
-_ATTRIBUTION = re.compile(r"\s*(?:x-anthropic-[\w-]+:[^\n]*(?:\n+|\Z))+", re.IGNORECASE)
+_ATTRIBUTION = re.compile(r"\A\s*(?:x-anthropic-[\w-]+:[^\n]*(?:\n+|\Z))+", re.IGNORECASE)
 
 
 def read_system(blocks: Sequence[TextBlock]) -> str:
@@ -146,8 +146,8 @@ class _Turns:
                     texts.append(f"The tool {part.tool_name} can be called now.")
                 case _:
                     self.unknown.add(part.type[:64])
-        if block.is_error and not texts:
-            texts.append("The tool failed.")
+        if block.is_error and not any(texts):
+            texts = ["The tool failed."]
         call_id = block.tool_use_id.removeprefix(ID_PREFIX)
         name = self._tool_names.get(call_id, "")
         self.drafts.append(_Draft("tool", texts, call_id=call_id, name=name))
