@@ -268,6 +268,11 @@ class AsyncEngine:
         return replace(stats, cache=replace(stats.cache, archive=self._archive.stats()))
 
     @property
+    def is_computing(self) -> bool:
+        """Whether anything is asked for that is not a generation."""
+        return self._num_computing > 0
+
+    @property
     def step_seconds(self) -> float:
         """How long the step that is running has been; 0 between steps."""
         began = self._thread.step_began

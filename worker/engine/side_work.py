@@ -32,9 +32,9 @@ class Job(Generic[T]):
         if self.outcome.cancelled():
             self._close()
             return True
-        if self._pieces is None:
-            self._pieces = self._begin(runner)
         try:
+            if self._pieces is None:
+                self._pieces = self._begin(runner)
             next(self._pieces)
         except StopIteration as end:
             self._settle(self.outcome.set_result, end.value)
