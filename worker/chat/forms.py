@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker.chat.lark import ANY, LarkWriter, one_of, pattern_of, refusal
+from worker.chat.lark import ANY, SPACE, LarkWriter, one_of, pattern_of, refusal
 from worker.chat.messages import Conversation, Tool, ToolMode
 from worker.chat.parsers.answer import ReasoningMarks
 from worker.chat.parsers.harmony import CHANNEL, MESSAGE, START, HarmonyCalls
@@ -20,7 +20,6 @@ from worker.engine.runner import Vocab
 
 FIELD = "tools"
 MAX_CALLS = 32
-_SPACE = r"/[ \n]{0,4}/"
 # How calls without a mark begin: no text may, at the start of a line.
 _BARE_START = (
     r'((?s:.*)\n)?[ \t]*[{\[][ \n\t{]*"(name|tool_name|function|type|id|parameters|arguments)'
@@ -56,8 +55,8 @@ def _thoughts(lark: LarkWriter, reasoning: ReasoningMarks | None, is_open: bool)
     """What may, or must, come first where the model thinks."""
     if reasoning is None or not (is_open or reasoning.opener):
         return ""
-    end = f"{lark.up_to(reasoning.closer)} {_SPACE} "
-    return end if is_open else f"({_SPACE} {lark.literal(reasoning.opener)} {end})? "
+    end = f"{lark.up_to(reasoning.closer)} {SPACE} "
+    return end if is_open else f"({SPACE} {lark.literal(reasoning.opener)} {end})? "
 
 
 def _schema(tool: Tool) -> tuple[Mapping[str, Any], bool]:
@@ -93,10 +92,10 @@ class _Marked:
     def answer(self, is_required: bool) -> str:
         """Calls; or text, and calls after it or none."""
         if is_required:
-            return f"{_SPACE} {self._all()}"
+            return f"{SPACE} {self._all()}"
         calls = self._calls
         if not calls.openers or calls.is_bare:
-            return one_of([f"{_SPACE} {self._all()}", self._lark.without(_BARE_START)])
+            return one_of([self._all(), self._lark.without(_BARE_START)])
         opener = calls.openers[0]
         lark = self._lark
         if lark.has_control_tokens(opener):
@@ -115,10 +114,10 @@ class _Marked:
             case NamedCalls():
                 one = one_of([self._named_call(calls, tool) for tool in self._tools])
                 # Some templates write each call in a line of its own; the model may or may not.
-                between = _SPACE if calls.section_opener else ""
+                between = SPACE if calls.section_opener else ""
             case TaggedCalls():
                 one = one_of([self._tagged_call(calls, tool) for tool in self._tools])
-                between = _SPACE
+                between = SPACE
         beginning = (calls.section_opener + calls.opener).lstrip()
         beginning = beginning.removeprefix(without)
         more = f"{between} {lark.literal(calls.opener)} {one}"
@@ -132,7 +131,8 @@ class _Marked:
         lark, space = self._lark, calls.inner_space
         opener = "" if calls.is_bare else calls.openers[0]
         if calls.is_array:
-            many = f'"[" {one} {self._repeated(f""" ", " {one}""")} "]"'
+            bracket = lark.spaced("[") if calls.is_bare else '"["'
+            many = f'{bracket} {one} {self._repeated(f""" ", " {one}""")} "]"'
             begin = lark.literal((opener + space).removeprefix(without))
             return f"{begin} {many} {lark.literal(space + calls.closer)}"
         end = lark.literal(space + calls.closer) if calls.closer else ""
@@ -148,7 +148,9 @@ class _Marked:
         name = json.dumps(tool.name, ensure_ascii=False)
         head = f'"{calls.name_key}": {name}, "{calls.arguments_key}": '
         head = "{" + (head if calls.name_key else f"{name}: ")
-        return f'{self._lark.literal(head)} {self._arguments(tool)} "}}"'
+        is_first = calls.is_bare and not calls.is_array
+        start = self._lark.spaced(head) if is_first else self._lark.literal(head)
+        return f'{start} {self._arguments(tool)} "}}"'
 
     def _named_call(self, calls: NamedCalls, tool: Tool) -> str:
         lark = self._lark

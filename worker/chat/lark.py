@@ -12,8 +12,15 @@ from llguidance import LLMatcher
 from worker.engine.constraint import JSON_WHITESPACE
 from worker.engine.runner import Vocab
 
+# Else, where only one text can follow, only one way to cut it into tokens would be allowed, and
+# not always the one that the model is used to.
+_ANY_TOKENS = '%llguidance {"no_forcing": true}'
+
 ANY = "ANY"
 """The name of what matches any text; control tokens are no text."""
+
+
+SPACE = r"/[ \n]{0,4}/"
 
 
 class LarkWriter:
@@ -26,7 +33,7 @@ class LarkWriter:
 
     def text(self, start: str) -> str:
         """The whole grammar, for answers of the form `start`."""
-        return "\n".join([f"start: {start}", *self._rules])
+        return "\n".join([_ANY_TOKENS, f"start: {start}", *self._rules])
 
     def literal(self, text: str) -> str:
         """Exactly this text, as the model's tokenizer reads it. What ends an answer is left out,
@@ -47,6 +54,13 @@ class LarkWriter:
         if plain:
             pieces.append(_quoted(plain.decode(errors="replace")))
         return " ".join(pieces)
+
+    def spaced(self, text: str) -> str:
+        """This text, which no control token is in, perhaps with white space before it: as one
+        lexeme, so that it can be told from any text that begins alike."""
+        name = f"L{len(self._rules)}"
+        self._rules.append(f"{name}: {SPACE} {_quoted(text)}")
+        return name
 
     def has_control_tokens(self, text: str) -> bool:
         return any(not self._vocab.token_bytes(token) for token in self._tokens(text))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from worker.chat.messages import Tool
 from worker.chat.parsers.calls import CallReader, CallWriter
-from worker.chat.parsers.source import Source, Steps, held_back, one_of
+from worker.chat.parsers.source import Markers, Source, Steps, markers
 from worker.chat.parts import AnswerPart, CallArguments, ReasoningPart, TextPart
 
 _BARE = r"\n[ \t]*(?=[{\[])"
@@ -72,10 +71,9 @@ class MarkedParser:
         if self._calls is None:
             yield from self._rest()
         else:
-            openers = self._calls.openers
-            pattern = _pattern(openers, self._calls.is_bare)
+            beginnings = _beginnings(self._calls.openers, self._calls.is_bare)
             is_call = self._calls.is_bare and (yield from self._begins_bare())
-            while is_call or (yield from self._up_to(pattern, openers, TextPart)):
+            while is_call or (yield from self._up_to(beginnings, TextPart)):
                 yield from self._call(self._calls)
                 is_call = False
         while True:
@@ -88,8 +86,7 @@ class MarkedParser:
     def _think(self) -> Steps[None]:
         assert self._reasoning is not None, "only called where there can be thoughts"
         yield from self._source.skip_space()
-        closers = (self._reasoning.closer,)
-        if (yield from self._up_to(one_of(closers), closers, ReasoningPart)):
+        if (yield from self._up_to(markers(self._reasoning.closer), ReasoningPart)):
             self._source.forget()
             yield from self._source.skip_space()
 
@@ -114,18 +111,13 @@ class MarkedParser:
             self._parts.append(TextPart(self._source.text[self._source.at :]))
             self._source.at = len(self._source.text)
 
-    def _up_to(
-        self,
-        pattern: re.Pattern[str],
-        markers: tuple[str, ...],
-        kind: type[TextPart] | type[ReasoningPart],
-    ) -> Steps[bool]:
+    def _up_to(self, wanted: Markers, kind: type[TextPart] | type[ReasoningPart]) -> Steps[bool]:
         """Pass on text up to a marker, and read the marker; False when the end comes first. The
         source is marked where white space or the marker began."""
         source = self._source
         while True:
-            match = pattern.search(source.text, source.at)
-            stop = match.start() if match else held_back(source.text, source.at, markers)
+            match = wanted.pattern.search(source.text, source.at)
+            stop = match.start() if match else wanted.held_back(source.text, source.at)
             if text := source.text[source.at : stop].rstrip():
                 self._parts.append(kind(text))
                 source.at += len(text)
@@ -133,19 +125,18 @@ class MarkedParser:
                 source.mark()
                 source.at = match.end()
                 return True
-            if not (yield from source.more()):
+            if source.is_ended:
                 if held := source.text[source.at :]:
                     self._parts.append(kind(held))
                     source.at = len(source.text)
                 return False
+            yield
 
 
 @lru_cache(maxsize=64)
-def _pattern(openers: tuple[str, ...], is_bare: bool) -> re.Pattern[str]:
+def _beginnings(openers: tuple[str, ...], is_bare: bool) -> Markers:
     """What calls may begin with."""
-    if not is_bare:
-        return one_of(openers)
-    return re.compile("|".join([_BARE, *map(re.escape, openers)]))
+    return Markers(openers, _BARE) if is_bare else Markers(openers)
 
 
 def merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:

@@ -18,6 +18,7 @@ _MARK = re.compile(r"<[^<>\s](?:[^<>]*[^<>\s])?>|\[/?[A-Z_]{2,}\]|```")
 _JSON_HEAD = re.compile(
     r'(?P<array>\[\s*)?\{\s*(?:"\w+":\s*"[^"]*",\s*)?(?:"(?P<key>\w+)":\s*)?"$', re.DOTALL
 )
+_MAX_OPENER = 60
 _PYTHON_TAG = "<|python_tag|>"
 _KNOWN = (
     JsonCalls(("<tool_call>",), "</tool_call>", inner_space="\n"),
@@ -63,8 +64,9 @@ def find_reasoning(samples: Samples) -> ReasoningMarks | None:
         turn = _turn(samples.plain)
         if closer is not None and (closer.group() not in turn or _is_thought(closer.group())):
             opener = _last_mark(before, turn)
-            text = "" if opener is None else before[opener.start() :].strip()
-            return ReasoningMarks(text if len(text) < 60 else "", closer.group())
+            if opener is None or len(before) - opener.start() > _MAX_OPENER:
+                return ReasoningMarks(_last_words(samples.prompt_end), closer.group())
+            return ReasoningMarks(before[opener.start() :].strip(), closer.group())
     for opener_text, closer_text in _THOUGHTS:
         if closer_text in samples.source:
             return ReasoningMarks(opener_text, closer_text)
@@ -206,6 +208,12 @@ def _tagged_calls(call: _Dissected) -> TaggedCalls | None:
 
 def _tags(samples: Samples) -> tuple[str, ...]:
     return (_PYTHON_TAG,) if _PYTHON_TAG in samples.source else ()
+
+
+def _last_words(prompt_end: str) -> str:
+    """Words that the generation prompt puts into the model's mouth."""
+    line = prompt_end.strip().rpartition("\n")[2]
+    return "" if _MARK.search(line) else line
 
 
 def _last_mark(text: str, plain: str) -> re.Match[str] | None:

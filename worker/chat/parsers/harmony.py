@@ -11,7 +11,7 @@ from worker.chat.messages import Tool
 from worker.chat.parsers.answer import merged
 from worker.chat.parsers.calls import MAX_NAME, CallWriter
 from worker.chat.parsers.json_reader import read_value
-from worker.chat.parsers.source import Source, Steps, held_back, one_of
+from worker.chat.parsers.source import Source, Steps, markers
 from worker.chat.parts import AnswerPart, ReasoningPart, TextPart
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
@@ -120,10 +120,10 @@ class HarmonyParser:
     def _body(self, kind: type[TextPart] | type[ReasoningPart]) -> Steps[None]:
         """Pass on a message's text and read its end."""
         source = self._source
-        pattern = one_of(_ENDS)
+        ends = markers(*_ENDS)
         while True:
-            match = pattern.search(source.text, source.at)
-            stop = match.start() if match else held_back(source.text, source.at, _ENDS)
+            match = ends.pattern.search(source.text, source.at)
+            stop = match.start() if match else ends.held_back(source.text, source.at)
             if stop > source.at:
                 self._parts.append(kind(source.text[source.at : stop]))
                 source.at = stop

@@ -55,10 +55,8 @@ class Source:
         so indexes must not be kept over it."""
         if self.is_ended:
             return False
-        size = len(self.text) - self.at
-        while not self.is_ended and len(self.text) - self.at == size:
-            yield
-        return len(self.text) - self.at > size
+        yield  # resumed with more text, or at the end
+        return not self.is_ended
 
     def peek(self) -> Steps[str]:
         """The next character, or "" at the end."""
@@ -105,42 +103,46 @@ class Source:
     def until(self, stops: tuple[str, ...], limit: int) -> Steps[str | None]:
         """Read up to the first of the stops, not over it. None, and nothing is read, when there
         is none within `limit` characters. No stop may hold another beyond its first character."""
-        pattern = one_of(stops)
+        stop = markers(*stops)
         while True:
-            match = pattern.search(self.text, self.at)
+            match = stop.pattern.search(self.text, self.at)
             if match is not None and match.start() - self.at <= limit:
                 found = self.text[self.at : match.start()]
                 self.at = match.start()
                 return found
-            if match is not None or held_back(self.text, self.at, stops) - self.at > limit:
+            if match is not None or stop.held_back(self.text, self.at) - self.at > limit:
                 return None
             if not (yield from self.more()):
                 return None
 
 
-@lru_cache(maxsize=256)
-def one_of(markers: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds the earliest of the markers; of several that begin there, the longest."""
-    return re.compile("|".join(re.escape(one) for one in sorted(markers, key=len, reverse=True)))
+class Markers:
+    """Texts that are looked for: the earliest of them, and of several that begin there the
+    longest."""
 
+    __slots__ = ("_firsts", "_longest", "_texts", "pattern")
 
-def held_back(text: str, start: int, markers: tuple[str, ...]) -> int:
-    """Where in `text`, from `start` on, the beginning of a marker may be that is not yet all
-    there; its length when nowhere."""
-    if not markers:
+    def __init__(self, texts: tuple[str, ...], *patterns: str) -> None:
+        """`patterns` are regular expressions that are looked for as well."""
+        escaped = [re.escape(text) for text in sorted(texts, key=len, reverse=True)]
+        self.pattern = re.compile("|".join([*patterns, *escaped]))
+        self._texts = texts
+        self._longest = max(map(len, texts), default=0)
+        firsts = "".join(sorted({text[0] for text in texts}))
+        self._firsts = re.compile(f"[{re.escape(firsts)}]" if firsts else r"(?!)")
+
+    def held_back(self, text: str, start: int) -> int:
+        """Where in `text`, from `start` on, the beginning of a marker may be that is not yet all
+        there; its length when nowhere."""
+        at = max(start, len(text) - self._longest + 1)
+        while (match := self._firsts.search(text, at)) is not None:
+            tail = text[match.start() :]
+            if any(marker.startswith(tail) for marker in self._texts):
+                return match.start()
+            at = match.start() + 1
         return len(text)
-    longest = max(map(len, markers))
-    at = max(start, len(text) - longest + 1)
-    firsts = _firsts(markers)
-    while (match := firsts.search(text, at)) is not None:
-        tail = text[match.start() :]
-        if any(marker.startswith(tail) for marker in markers):
-            return match.start()
-        at = match.start() + 1
-    return len(text)
 
 
 @lru_cache(maxsize=256)
-def _firsts(markers: tuple[str, ...]) -> re.Pattern[str]:
-    firsts = "".join(sorted({marker[0] for marker in markers}))
-    return re.compile(f"[{re.escape(firsts)}]")
+def markers(*texts: str) -> Markers:
+    return Markers(texts)

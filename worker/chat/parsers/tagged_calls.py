@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.chat.parsers.calls import MAX_NAME, CallWriter
 from worker.chat.parsers.json_reader import Sink
-from worker.chat.parsers.source import Source, Steps, held_back, one_of
+from worker.chat.parsers.source import Source, Steps, markers
 from worker.chat.parsers.typed_value import as_json, types_of
 
 _MAX_KEY = 1024
@@ -154,11 +154,11 @@ class TaggedCalls:
     def _text(self, source: Source, sink: Sink) -> Steps[bool]:
         """Read a value and its closing tag; False when the end comes first."""
         closer = self.value_closer.strip()
-        markers = ("\n" + closer, closer) if self.value_closer.startswith("\n") else (closer,)
-        pattern = one_of(markers)
+        has_line = self.value_closer.startswith("\n")
+        ends = markers("\n" + closer, closer) if has_line else markers(closer)
         while True:
-            match = pattern.search(source.text, source.at)
-            stop = match.start() if match else held_back(source.text, source.at, markers)
+            match = ends.pattern.search(source.text, source.at)
+            stop = match.start() if match else ends.held_back(source.text, source.at)
             if stop > source.at:
                 sink(source.text[source.at : stop])
                 source.at = stop
