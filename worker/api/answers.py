@@ -20,6 +20,14 @@ def record(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+# An event as a client sees it: its name, where the dialect has names, and its data, JSON in a line.
+EVENT: Schema = {
+    "type": "object",
+    "properties": {"event": STRING, "data": STRING},
+    "required": ["data"],
+}
+
+
 def listed(item: Schema) -> Schema:
     return {"type": "array", "items": item}
 
@@ -43,7 +51,7 @@ class Success:
         if self.json is not None:
             content["application/json"] = {"schema": self.json}
         if self.is_stream:
-            content["text/event-stream"] = {"schema": STRING}
+            content["text/event-stream"] = {"schema": EVENT}
         if self.other is not None:
             content[self.other] = {"schema": STRING}
         return {

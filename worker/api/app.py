@@ -7,8 +7,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pool_core import __version__
 from worker.api.describe import describe
-from worker.api.doors import PRIORITY_HEADER, Doors
+from worker.api.doors import Doors
 from worker.api.errors import install_error_handlers
+from worker.api.rates import HEADERS as RATE_HEADERS
 from worker.api.request_id import HEADER, RequestId
 from worker.api.routes import (
     agent_files,
@@ -35,6 +36,7 @@ def create_app(service: Service) -> FastAPI:
     # FastAPI would describe its own error bodies, and load the page for /docs from elsewhere.
     app = FastAPI(title="llorch worker", version=__version__, openapi_url=None)
     app.state.service = service
+    app.state.routes = []
     for routes in (
         health,
         metrics,
@@ -52,6 +54,7 @@ def create_app(service: Service) -> FastAPI:
         self_test,
     ):
         app.include_router(routes.router)
+        app.state.routes += routes.router.routes
     describe(app)
     install_error_handlers(app)
     # The last one added is the outermost.
@@ -63,7 +66,7 @@ def create_app(service: Service) -> FastAPI:
             allow_origins=service.settings.cors,
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["*"],
-            expose_headers=[HEADER, "request-id", "retry-after", PRIORITY_HEADER],
+            expose_headers=[HEADER, "request-id", "retry-after", *RATE_HEADERS],
         )
     app.add_middleware(RequestId, metrics=service.metrics)
     return app

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from worker.api.json_text import to_json
 from worker.engine.params import InvalidParam
@@ -181,7 +182,19 @@ def _on_http_exception(request: Request, error: Exception) -> Response:
         404: f"no route {request.method} {request.url.path}",
         405: f"{request.url.path} does not take {request.method}",
     }.get(status, str(error.detail))
-    return respond(request, ApiError(status, status.name, what), error.headers or {})
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods_of(request))
+    return respond(request, ApiError(status, status.name, what), headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Of all routes with the request's path; the one that refused knows but its own."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods
+    return sorted(found)
 
 
 def _on_disconnect(request: Request, error: Exception) -> Response:

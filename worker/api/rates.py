@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from worker.api.errors import ApiError
 from worker.limits import Limits
 
+HEADERS = tuple(
+    f"x-ratelimit-{fact}-{what}"
+    for what in ("requests", "tokens")
+    for fact in ("limit", "remaining", "reset")
+)
+
 Clock = Callable[[], float]
 
 
