@@ -87,7 +87,6 @@ class _Draft:
     thoughts: list[str] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
     call_id: str = ""
-    name: str = ""
 
     def message(self) -> ChatMessage:
         return ChatMessage(
@@ -96,7 +95,6 @@ class _Draft:
             "\n".join(self.thoughts),
             tuple(self.calls),
             self.call_id,
-            self.name,
         )
 
 
@@ -104,7 +102,6 @@ class _Turns:
     def __init__(self) -> None:
         self.drafts: list[_Draft] = []
         self.unknown: set[str] = set()
-        self._tool_names: dict[str, str] = {}  # by the id of the call
 
     def add(self, role: Role, block: Block) -> None:
         match block:
@@ -131,7 +128,6 @@ class _Turns:
     def _call(self, role: Role, block: ToolUseBlock) -> None:
         arguments = json.dumps(block.input, ensure_ascii=False)
         call = ToolCall(block.id.removeprefix(ID_PREFIX), block.name, arguments)
-        self._tool_names[call.id] = call.name
         self._turn(role).calls.append(call)
 
     def _result(self, block: ToolResultBlock) -> None:
@@ -149,8 +145,7 @@ class _Turns:
         if block.is_error and not any(texts):
             texts = ["The tool failed."]
         call_id = block.tool_use_id.removeprefix(ID_PREFIX)
-        name = self._tool_names.get(call_id, "")
-        self.drafts.append(_Draft("tool", texts, call_id=call_id, name=name))
+        self.drafts.append(_Draft("tool", texts, call_id=call_id))
 
 
 def _search_result(block: SearchResultBlock) -> str:

@@ -53,7 +53,12 @@ def call(index: int, *arguments: str) -> list[AnswerPart]:
 
 
 def test_blocks_follow_each_other_as_the_parts_do() -> None:
-    parts = [ReasoningPart("h"), ReasoningPart("m"), TextPart("\n"), TextPart("I look.")]
+    parts: list[AnswerPart] = [
+        ReasoningPart("h"),
+        ReasoningPart("m"),
+        TextPart("\n"),
+        TextPart("I look."),
+    ]
     found = blocks(*parts, *call(0, '{"a": ', "1}"), *call(1))
     assert found == [
         {"type": "thinking", "thinking": "hm", "signature": "llorch"},
@@ -95,7 +100,12 @@ def test_an_empty_answer_is_one_empty_text() -> None:
 
 
 def test_thoughts_that_nobody_wants_are_left_out() -> None:
-    parts = [ReasoningPart("hm"), TextPart("a"), ReasoningPart("hm"), TextPart("b")]
+    parts: list[AnswerPart] = [
+        ReasoningPart("hm"),
+        TextPart("a"),
+        ReasoningPart("hm"),
+        TextPart("b"),
+    ]
     assert blocks(*parts, thoughts=Thoughts.LEFT_OUT) == [text("ab")]
 
 

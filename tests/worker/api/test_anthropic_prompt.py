@@ -110,8 +110,8 @@ def test_calls_and_results_are_turns_of_their_own() -> None:
     assert found.messages == (
         ChatMessage("user", "hi"),
         ChatMessage("assistant", "I look.", "Look.", (call,)),
-        ChatMessage("tool", "a\nb", tool_call_id="1", name="Bash"),
-        ChatMessage("tool", "The tool failed.", tool_call_id="1", name="Bash"),
+        ChatMessage("tool", "a\nb", tool_call_id="1"),
+        ChatMessage("tool", "The tool failed.", tool_call_id="1"),
         ChatMessage("user", "Go on"),
     )
 
