@@ -422,7 +422,7 @@ EXTRAS = st.fixed_dictionaries(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(answer=ANSWERS, extras=EXTRAS)
 def test_a_stream_says_what_the_whole_answer_says(
