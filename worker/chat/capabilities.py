@@ -25,14 +25,16 @@ class CallIds(StrEnum):
 class Capabilities:
     """Found by rendering (`probe`). What a template cannot, `turns` says in another way.
 
-    - `system`: at the beginning; `mid_system`: anywhere, where it stands.
+    - `system`: at the beginning, however the conversation goes on; `mid_system`: anywhere, where it
+      stands.
     - `same_role`: two turns of one role after each other.
     - `tools`, `calls`, `results`: definitions of tools, calls in the assistant's turns, and tool
       turns; `many_calls`: more than one call in a turn.
+    - `text_with_calls`: what the assistant says beside its calls.
     - `user_after_result`: a user's turn may follow a tool's.
     - `null_content`: a turn that only calls has the content null, not "".
     - `reasoning_key`: the key of an assistant turn whose thoughts are shown, "" if none is;
-      `reasoning_with_text`: beside content and calls.
+      `reasoning_with_text`: a turn may have thoughts, content and calls.
     - `thinking_variable`: the variable that switches thinking on and off, "" if none does;
       `reasoning_effort`: whether that variable makes a difference.
     """
@@ -44,6 +46,7 @@ class Capabilities:
     calls: bool = False
     many_calls: bool = False
     results: bool = False
+    text_with_calls: bool = True
     user_after_result: bool = True
     arguments: Arguments = Arguments.OBJECT
     call_ids: CallIds = CallIds.ANY

@@ -41,21 +41,26 @@ class _Probe:
 
     def capabilities(self) -> Capabilities:
         """Raises TemplateCrashed, so that a template that hangs hangs once."""
-        if not self._shows([_user()], QUESTION):
+        # A template for tools need not be good for anything else.
+        if not any(self._shows([_user()], QUESTION, tools=tools) for tools in (False, True)):
             return Capabilities()
-        calls = self._calls()
+        tools = self._shows([_user()], TOOL, KEY, tools=True)
+        # Where tools are told in words, those words say how to call, and all calls look so.
+        calls = self._calls() if tools else {}
         key = self._reasoning_key(calls)
         can_call = bool(calls)
         return Capabilities(
-            system=self._shows([_system(), _user()], _SYSTEM, QUESTION),
+            system=self._system(calls),
             mid_system=self._mid_system(),
             same_role=self._same_role(),
-            tools=self._shows([_user()], TOOL, KEY, tools=True),
+            tools=tools,
             **calls,
             many_calls=can_call and self._many_calls(calls),
+            text_with_calls=not can_call or self._text_with_calls(calls, key),
             user_after_result=not can_call or self._user_after_result(calls),
             reasoning_key=key,
-            reasoning_with_text=not (key and can_call) or self._reasoning_with_text(calls, key),
+            reasoning_with_text=not (key and can_call)
+            or bool(self._render(_said_and_called(calls, key), tools=True)),
             thinking_variable=self._thinking_variable(),
             reasoning_effort=self._differs("reasoning_effort", "low", "high"),
         )
@@ -86,6 +91,18 @@ class _Probe:
         """All the words, and those of the turns in their order."""
         text = self._render(turns, tools=tools)
         return all(word in text for word in words) and (tools or _in_order(text, words))
+
+    def _system(self, calls: Mapping[str, Any]) -> bool:
+        """At the beginning; some templates move it to the last user's turn, or then forget it."""
+        if not self._shows([_system(), _user()], _SYSTEM, QUESTION):
+            return False
+        later = [_system(), _user(), _answer(), _user(_MORE)]
+        if self._render(later) and not self._shows(later, _SYSTEM, QUESTION, _MORE):
+            return False
+        if not calls:
+            return True
+        working = [_system(), *_called(calls)]
+        return not self._render(working, tools=True) or self._shows(working, _SYSTEM, tools=True)
 
     def _mid_system(self) -> bool:
         """Where it stands, wherever that is."""
@@ -126,30 +143,28 @@ class _Probe:
         return self._shows(turns, *words, tools=True)
 
     def _user_after_result(self, calls: Mapping[str, Any]) -> bool:
-        call_id = _ids(calls)[0]
-        turns = [_user(), _call(calls, call_id), _result(call_id), _user(_MORE)]
-        return self._shows(turns, VALUE, _MORE, tools=True)
+        return self._shows([*_called(calls), _user(_MORE)], VALUE, _MORE, tools=True)
 
     def _reasoning_key(self, calls: Mapping[str, Any]) -> str:
         """Thoughts are shown at least until the tool that they called for has answered, by some
         templates for ever."""
         for key in _REASONING_KEYS:
             turns = [_user(), {**_answer(), key: THOUGHT}]
-            if calls:
-                call_id = _ids(calls)[0]
-                working = [_user(), {**_call(calls, call_id), key: THOUGHT}, _result(call_id)]
-                if THOUGHT in self._render(working, tools=True):
-                    return key
+            if calls and THOUGHT in self._render(_called(calls, **{key: THOUGHT}), tools=True):
+                return key
             if THOUGHT in self._render([*turns, _user(_MORE)]):
                 return key
             if THOUGHT in self._render(turns, opens_answer=False):
                 return key
         return ""
 
-    def _reasoning_with_text(self, calls: Mapping[str, Any], key: str) -> bool:
-        call_id = _ids(calls)[0]
-        turn = {**_call(calls, call_id), "content": ANSWER, key: THOUGHT}
-        return self._shows([_user(), turn, _result(call_id)], ANSWER, THOUGHT, tools=True)
+    def _text_with_calls(self, calls: Mapping[str, Any], key: str) -> bool:
+        if not self._shows(_said_and_called(calls, ""), ANSWER, VALUE, tools=True):
+            return False
+        thought = _said_and_called(calls, key) if key else []
+        if not thought or not self._render(thought, tools=True):
+            return True
+        return self._shows(thought, ANSWER, VALUE, tools=True)
 
     def _thinking_variable(self) -> str:
         return next((name for name in _THINKING_VARIABLES if self._differs(name, True, False)), "")
@@ -182,6 +197,17 @@ def _call(way: Mapping[str, Any], call_id: str, value: str = VALUE) -> Turn:
     call = {"id": call_id, "type": "function", "function": function}
     content = None if way["null_content"] else ""
     return {"role": "assistant", "content": content, "tool_calls": [call]}
+
+
+def _called(way: Mapping[str, Any], **more: str) -> list[Turn]:
+    """A question, a call with `more` in its turn, and its result."""
+    call_id = _ids(way)[0]
+    return [_user(), {**_call(way, call_id), **more}, _result(call_id)]
+
+
+def _said_and_called(way: Mapping[str, Any], reasoning_key: str) -> list[Turn]:
+    thoughts = {reasoning_key: THOUGHT} if reasoning_key else {}
+    return _called(way, content=ANSWER, **thoughts)
 
 
 def _result(call_id: str, content: str = _RESULT) -> Turn:

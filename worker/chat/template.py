@@ -43,7 +43,7 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] = {},
         add_generation_prompt: bool = True,
-        timeout_s: float = RENDER_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> str:
         """The prompt, up to where the assistant's turn begins, or the answer when no generation
         prompt is wanted. Raises TemplateFailed.
@@ -60,4 +60,5 @@ class ChatTemplate:
             context["tools"] = tools  # templates ask whether it is defined: never None
         else:
             context.pop("tools", None)
-        return self._sandbox.render(self.source, context, now=now, timeout_s=timeout_s)
+        limit = RENDER_TIMEOUT_S if timeout_s is None else timeout_s
+        return self._sandbox.render(self.source, context, now=now, timeout_s=limit)

@@ -28,7 +28,9 @@ def make_turns(conversation: Conversation, can: Capabilities) -> list[dict[str, 
     turns = _replace_systems(turns, can)
     if can.calls and not can.many_calls:
         turns = _one_call_each(turns)
-    turns = [_replace_calls(turn, can) for turn in turns]
+    if can.calls and not can.text_with_calls and can.same_role:
+        turns = [part for turn in turns for part in _said_then_called(turn)]
+    turns = [_replace_calls(turn, can) for turn in _replace_orphans(turns)]
     turns = _merge(turns, can)
     ids = CallNames(can.call_ids)
     return [_as_dict(turn, can) for turn in ids.renamed(turns)]
@@ -88,6 +90,25 @@ def _one_call_each(turns: Sequence[ChatMessage]) -> list[ChatMessage]:
             kept += its
             results = [result for result in results if result not in its]
         kept += results
+    return kept
+
+
+def _said_then_called(turn: ChatMessage) -> list[ChatMessage]:
+    if not turn.tool_calls or not turn.content:
+        return [turn]
+    return [ChatMessage("assistant", turn.content), replace(turn, content="")]
+
+
+def _replace_orphans(turns: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Tools' turns that follow no call, as when a client cuts its history: most templates refuse
+    them."""
+    kept: list[ChatMessage] = []
+    follows_call = False
+    for turn in turns:
+        follows_call = bool(turn.tool_calls) or (follows_call and turn.role == "tool")
+        if turn.role == "tool" and not follows_call:
+            turn = ChatMessage("user", plain_tools.answered(turn.content))
+        kept.append(turn)
     return kept
 
 
