@@ -264,7 +264,12 @@ def test_what_is_wrong_is_named(server: ApiServer, changes: Record, field: str) 
 
 
 def test_what_is_not_known_is_ignored(server: ApiServer) -> None:
-    unknown = {"betas": ["x"], "context_management": {"edits": []}, "container": None, "new": 1}
+    unknown: Record = {
+        "betas": ["x"],
+        "context_management": {"edits": []},
+        "container": None,
+        "new": 1,
+    }
     block = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}, "new": 1}
     tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]
     found = message(server, messages=[{"role": "user", "content": [block]}], tools=tools, **unknown)
