@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from worker.api.body import LenientBody
 
@@ -114,12 +114,6 @@ class ReasoningItem(LenientBody):
         return unsealed(self.encrypted_content or "")
 
 
-class OtherItem(LenientBody):
-    """What hosted tools left behind in a conversation; nothing here could have called them."""
-
-    type: str
-
-
 _HOSTED = frozenset(
     f"{tool}_call{suffix}"
     for tool in (
@@ -131,6 +125,14 @@ _HOSTED = frozenset(
     *("additional_tools", "compaction", "mcp_approval_request", "mcp_approval_response"),
     *("mcp_list_tools", "program", "program_output", "tool_search_output"),
 }
+
+
+class OtherItem(LenientBody):
+    """What hosted tools left behind in a conversation; nothing here could have called them."""
+
+    type: Annotated[str, WithJsonSchema({"enum": sorted(_HOSTED)})]
+
+
 _ITEMS = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Tag, WithJsonSchema
 
 from worker.api.body import LenientBody
 from worker.api.schemas.openai_tools import Schema, ToolName
@@ -27,7 +27,7 @@ class HostedTool(LenientBody):
     """A tool that OpenAI would run itself. Clients offer them to everybody; the model is not told
     of them."""
 
-    type: str
+    type: Annotated[str, WithJsonSchema({"type": "string", "not": {"const": "function"}})]
 
 
 def _tool_tag(value: Any) -> str:
