@@ -59,7 +59,7 @@ def _workers() -> Iterator[dict[str, str]]:
     token = {"LLORCH_WORKER_TOKEN": KEY}
     with (
         WorkerProcess("--ctx", "65536", model=MODEL, env=token) as main,
-        WorkerProcess("--slots", "1", model=MODEL, env=token) as busy,
+        WorkerProcess("--slots", "1", "--queue", "1", model=MODEL, env=token) as busy,
     ):
         yield {
             "CONFORMANCE_URL": main.wait_ready().url,

@@ -48,7 +48,13 @@ const does = {
     return { text, errors };
   },
   async tools() {
-    const wanted = { ...ask, tools: { weather }, toolChoice: "required" };
+    // A model this small does not know when it has called enough.
+    const providerOptions = {
+      worker: { parallel_tool_calls: false },
+      openai: { parallelToolCalls: false },
+      anthropic: { disableParallelToolUse: true },
+    };
+    const wanted = { ...ask, tools: { weather }, toolChoice: "required", providerOptions };
     const { toolCalls } = await generateText(wanted);
     const streamed = await streamText(wanted).toolCalls;
     return { calls: toolCalls, streamed };

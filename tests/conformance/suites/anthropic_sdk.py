@@ -151,7 +151,8 @@ def test_a_call_and_its_result(client: Anthropic, ask: dict[str, Any], choice: A
 
 @feature("tools")
 def test_a_streamed_call_equals_the_whole_one(client: Anthropic, ask: dict[str, Any]) -> None:
-    ask = ask | {"tools": [WEATHER], "max_tokens": 200, "tool_choice": {"type": "any"}}
+    only = {"type": "any", "disable_parallel_tool_use": True}
+    ask = ask | {"tools": [WEATHER], "max_tokens": 200, "tool_choice": only}
     whole = client.messages.create(**ask)
     with client.messages.stream(**ask) as stream:
         pieces = [event.partial_json for event in stream if event.type == "input_json"]
@@ -234,9 +235,8 @@ def test_who_is_sent_away_comes_again(busy: Any, ask: dict[str, Any]) -> None:
             asks = [client.messages.create(**ask) for _ in range(6)]
             return await asyncio.gather(*asks, return_exceptions=True)
 
-    story = {"messages": [{"role": "user", "content": "Tell me a story"}]}
-    ask = ask | story | {"extra_body": GREEDY | {"ignore_eos": True}}
+    ask |= {"messages": [{"role": "user", "content": "Count from 3 to 90"}]}
     refused = [answer for answer in asyncio.run(run(0)) if isinstance(answer, Exception)]
     assert refused and all(isinstance(error, anthropic.RateLimitError) for error in refused)
     assert all(error.response.headers["retry-after"] for error in refused)
-    assert all(answer.usage.output_tokens == 60 for answer in asyncio.run(run(30)))
+    assert all(answer.usage.output_tokens > 0 for answer in asyncio.run(run(30)))

@@ -41,6 +41,13 @@ SCHEMA = {
         "schema": WEATHER["function"]["parameters"],
     },
 }
+# A model this small does not know when it has called enough.
+ONE_CALL: dict[str, Any] = {
+    "tools": [WEATHER],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "max_tokens": 200,
+}
 PROXY_KEY = "sk-proxy"
 _STARTS_WITHIN_S = 90.0
 
@@ -77,7 +84,7 @@ def test_a_stream(ask: dict[str, Any]) -> None:
 
 @feature("tools")
 def test_a_call(ask: dict[str, Any]) -> None:
-    message = litellm.completion(**ask, tools=[WEATHER], tool_choice="required").choices[0].message
+    message = litellm.completion(**ask | ONE_CALL).choices[0].message
     assert json.loads(message.tool_calls[0].function.arguments)["unit"] in ("C", "F")
     result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "20"}
     turns = [*PARIS, message.model_dump(exclude_none=True), result]
@@ -186,9 +193,7 @@ def test_a_stream_through_the_proxy(client: openai.OpenAI, name: str) -> None:
 
 @feature("tools")
 def test_a_call_through_the_proxy(client: openai.OpenAI, name: str) -> None:
-    answer = client.chat.completions.create(
-        model=name, messages=PARIS, max_tokens=200, tools=[WEATHER], tool_choice="required"
-    )
+    answer = client.chat.completions.create(model=name, messages=PARIS, **ONE_CALL)
     calls = answer.choices[0].message.tool_calls
     assert calls and json.loads(calls[0].function.arguments)["unit"] in ("C", "F")
 

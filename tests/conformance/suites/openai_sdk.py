@@ -29,6 +29,8 @@ WEATHER = {
         "strict": True,
     },
 }
+# A model this small does not know when it has called enough.
+ONE_CALL = {"parallel_tool_calls": False, "max_tokens": 200}
 feature = pytest.mark.feature
 
 
@@ -189,8 +191,8 @@ def test_streams_side_by_side(server: Any, ask: dict[str, Any]) -> None:
     "choice", ["required", {"type": "function", "function": {"name": "get_weather"}}]
 )
 def test_a_call_and_its_result(client: OpenAI, ask: dict[str, Any], choice: Any) -> None:
-    ask = ask | {"tools": [WEATHER], "max_tokens": 200}
-    first = client.chat.completions.create(**ask, tool_choice=choice, parallel_tool_calls=False)
+    ask = ask | ONE_CALL | {"tools": [WEATHER]}
+    first = client.chat.completions.create(**ask, tool_choice=choice)
     assert first.choices[0].finish_reason == "tool_calls"
     calls = first.choices[0].message.tool_calls
     assert calls and len(calls) == 1 and calls[0].type == "function" and calls[0].id
@@ -206,7 +208,7 @@ def test_a_call_and_its_result(client: OpenAI, ask: dict[str, Any], choice: Any)
 
 @feature("tools")
 def test_a_streamed_call_equals_the_whole_one(client: OpenAI, ask: dict[str, Any]) -> None:
-    ask = ask | {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 200, "seed": 1}
+    ask = ask | ONE_CALL | {"tools": [WEATHER], "tool_choice": "required", "seed": 1}
     whole = client.chat.completions.create(**ask).choices[0].message.tool_calls
     with client.chat.completions.stream(**ask) as stream:
         pieces = [e for e in stream if e.type == "tool_calls.function.arguments.delta"]
@@ -233,8 +235,9 @@ def test_a_pydantic_model_is_streamed(client: OpenAI, ask: dict[str, Any]) -> No
 
 @feature("schemas")
 def test_a_tool_made_of_a_pydantic_model(client: OpenAI, ask: dict[str, Any]) -> None:
-    ask = ask | {"tools": [openai.pydantic_function_tool(City)], "tool_choice": "required"}
-    calls = client.chat.completions.parse(**ask | {"max_tokens": 200}).choices[0].message.tool_calls
+    ask = ask | ONE_CALL | {"tools": [openai.pydantic_function_tool(City)]}
+    answer = client.chat.completions.parse(**ask, tool_choice="required")
+    calls = answer.choices[0].message.tool_calls
     assert calls and isinstance(calls[0].function.parsed_arguments, City)
 
 
@@ -299,7 +302,9 @@ def test_responses_with_calls_and_models(client: OpenAI, server: Any) -> None:
     tool = {"type": "function", "strict": True} | {
         name: WEATHER["function"][name] for name in ("name", "description", "parameters")
     }
-    first = client.responses.create(**ask, tools=[tool], tool_choice="required")
+    first = client.responses.create(
+        **ask, tools=[tool], tool_choice="required", parallel_tool_calls=False
+    )
     [call] = [item for item in first.output if item.type == "function_call"]
     assert set(json.loads(call.arguments)) == {"city", "unit"}
     turns = [

@@ -46,7 +46,11 @@ def test_facts(server: Any, tmp_path: Path, kind: str) -> None:
 @feature("tools")
 def test_a_call(server: Any, tmp_path: Path) -> None:
     tests = [{"vars": {"question": "Hello"}, "assert": [{"type": "is-valid-openai-tools-call"}]}]
-    more = {"tools": [TOOL], "tool_choice": "required"}
+    more = {
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "passthrough": {"parallel_tool_calls": False},
+    }
     assert evaluate(server, tmp_path, "openai:chat", more, tests) == (1, 0)
 
 
