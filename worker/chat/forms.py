@@ -113,15 +113,13 @@ class _Marked:
                 return self._json_calls(calls, one, without)
             case NamedCalls():
                 one = one_of([self._named_call(calls, tool) for tool in self._tools])
-                # Some templates write each call in a line of its own; the model may or may not.
-                between = SPACE if calls.section_opener else ""
             case TaggedCalls():
                 one = one_of([self._tagged_call(calls, tool) for tool in self._tools])
-                between = SPACE
         beginning = (calls.section_opener + calls.opener).lstrip()
         beginning = beginning.removeprefix(without)
-        more = f"{between} {lark.literal(calls.opener)} {one}"
-        end = lark.literal(calls.section_closer)
+        # Some templates write each call in a line of its own; the model may or may not.
+        more = f"{lark.spaced(calls.opener)} {one}"
+        end = lark.spaced(calls.section_closer) if calls.section_closer else ""
         return f"{lark.literal(beginning)} {one} {self._repeated(more)} {end}"
 
     def _repeated(self, more: str) -> str:

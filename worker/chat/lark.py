@@ -56,10 +56,12 @@ class LarkWriter:
         return " ".join(pieces)
 
     def spaced(self, text: str) -> str:
-        """This text, which no control token is in, perhaps with white space before it: as one
-        lexeme, so that it can be told from any text that begins alike."""
+        """This text, perhaps with white space before it: as one lexeme, if no control token is in
+        it, so that it can be told from other texts that begin alike."""
+        if self.has_control_tokens(text):
+            return f"{SPACE} {self.literal(text.strip())}"
         name = f"L{len(self._rules)}"
-        self._rules.append(f"{name}: {SPACE} {_quoted(text)}")
+        self._rules.append(f"{name}: {SPACE} {self.literal(text.lstrip())}")
         return name
 
     def has_control_tokens(self, text: str) -> bool:

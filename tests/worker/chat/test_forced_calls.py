@@ -1,0 +1,74 @@
+"""Calls that a real model is made to write are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.worker.chat.parsers.shapes import FAMILIES, called, said
+from tests.worker.llama.generation import new_engine
+from worker.chat.messages import ChatMessage, Conversation, Tool, ToolChoice, ToolMode
+from worker.chat.parsers.answer import merged
+from worker.chat.parsers.answer_format import AnswerFormat
+from worker.engine.events import Finished, FinishReason, TokenEvent
+from worker.engine.params import SamplingParams
+from worker.engine.request import GenerateRequest
+from worker.llama.grammar import GrammarCompiler
+from worker.llama.options import LoadOptions
+from worker.llama.runner import LlamaRunner
+
+REFERENCE = Path(__file__).parents[3] / "catalogs" / "reference"
+WEATHER = {
+    "type": "object",
+    "properties": {
+        "city": {"enum": ["Paris", "Rome"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 7},
+    },
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+MADE_TO_CALL = Conversation(
+    (ChatMessage("user", "What is the weather?"),),
+    (Tool("get_weather", "", WEATHER), Tool("get_time", "", WEATHER)),
+    ToolChoice(ToolMode.REQUIRED, parallel=False),
+)
+
+
+@pytest.fixture(scope="module", params=["ref-llama", "ref-gpt-oss"])
+def runner(request: pytest.FixtureRequest) -> Iterator[LlamaRunner]:
+    runner = LlamaRunner.load(LoadOptions(REFERENCE / f"{request.param}.gguf", ctx=2048, slots=1))
+    yield runner
+    runner.close()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_forced_call_is_read(name: str, temperature: float, runner: LlamaRunner) -> None:
+    if runner.vocab.kind == "spm" and name in ("harmony", "deepseek"):
+        pytest.skip("such a vocabulary cannot spell its marks")
+    answers = AnswerFormat(FAMILIES[name].calls, None, runner.vocab)
+    form = answers.form(MADE_TO_CALL, opens_reasoning=name == "harmony")
+    assert form is not None
+    constraint = GrammarCompiler(runner.vocab).compile(form)
+    params = SamplingParams(max_tokens=600, temperature=temperature, seed=7, constraint=constraint)
+    prompt = runner.vocab.tokenize("What is the weather?", add_special=True, parse_special=False)
+    engine = new_engine(runner)
+    engine.add(GenerateRequest("q", tuple(prompt), params, with_specials=True))
+    parser = answers.parser(MADE_TO_CALL, opens_reasoning=name == "harmony")
+    parts = []
+    while engine.has_work:
+        for event in engine.step():
+            assert isinstance(event, TokenEvent | Finished)
+            parts += parser.feed(event.text)
+            ended = event
+    parts = merged([*parts, *parser.finish()])
+    if name == "harmony" and isinstance(ended, Finished) and ended.reason is FinishReason.LENGTH:
+        pytest.skip("it did not stop thinking")
+    ((tool, arguments),) = called(parts)
+    assert tool in ("get_weather", "get_time")
+    value = json.loads(arguments)
+    assert value["city"] in ("Paris", "Rome") and 1 <= value["days"] <= 7
+    assert said(parts).strip() == ""
