@@ -352,3 +352,20 @@ def _comparable(found: Record) -> Any:
     usage["sent"] = sum(usage.pop(name) for name in sent)
     content = [{k: v for k, v in block.items() if k != "id"} for block in found["content"]]
     return content, found["stop_reason"], found["stop_sequence"], usage
+
+
+def test_sub_agents_do_not_wait_for_their_session() -> None:
+    """Nor for each other; what the session itself asks next waits for its turn."""
+    session = {"X-Claude-Code-Session-Id": "s1"}
+    body = ASK | {"tools": [TOOL], "max_tokens": 8}
+    with serve_api(FakeRunner()) as server:
+        endless = body | {"stream": True, "max_tokens": 100_000}
+        endless |= {"metadata": {"user_id": json.dumps({"session_id": "s1"})}}
+        server.runner.step_s = 0.01
+        with open_stream(server.url, URL, endless) as main:
+            read_until(main, b"text_delta")
+            for agent in ("a", "b"):
+                headers = session | {"x-claude-code-agent-id": agent}
+                assert call(server.url, URL, body, headers=headers).status == 200
+            assert server.running == 1
+        assert call(server.url, URL, body, headers=session).status == 200
