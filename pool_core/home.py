@@ -62,6 +62,11 @@ class Home:
         return self.config / "pools.toml"
 
     @property
+    def worker_keys(self) -> Path:
+        """Names and hashes of the keys that callers of workers have, if they need any."""
+        return self.config / "worker-keys"
+
+    @property
     def known_hosts(self) -> Path:
         return self.config / "known_hosts"
 

@@ -23,7 +23,7 @@ DOORS = {
     "paramiko": ("llorch_ctl/ssh/",),
     "huggingface_hub": ("pool_core/download/",),
     "fastapi": ("worker/api/",),
-    "uvicorn": ("worker/serve.py",),
+    "uvicorn": ("worker/http_server.py",),
     "typer": (
         "pool_ctl/app.py",
         "pool_ctl/invoke.py",

@@ -30,12 +30,27 @@ def _run(args: list[str]) -> int:
         from worker.self_test.cli import main as self_test
 
         return self_test(args)
+    if args[:1] == ["--make-key"]:
+        return _make_key(args[1:])
     from worker.settings import parse_settings
 
     settings = parse_settings(args)
     from worker.serve import serve  # heavy: not before the settings are known to be right
 
     return serve(settings)
+
+
+def _make_key(names: list[str]) -> int:
+    """A new key for its owner, and what a worker has to know of it."""
+    from pool_core.api_keys import key_line, make_key
+    from pool_core.errors import UsageError
+
+    if len(names) != 1:
+        raise UsageError("--make-key takes one NAME and nothing else")
+    key = make_key()
+    line = key_line(names[0], key)
+    print(f"{key}\nfor the file of --keys, which must be yours alone (chmod 600):\n{line}")
+    return WorkerExit.OK
 
 
 if __name__ == "__main__":

@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import uvicorn
-from starlette.types import ASGIApp
-
 from pool_core.errors import LlorchError
 from pool_core.spawn.report import WorkerExit, WorkerStatus
 from worker.api.app import create_app
@@ -24,6 +21,7 @@ from worker.chat.sandbox import TemplateSandbox
 from worker.engine.loop import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.heap import return_large_blocks
+from worker.http_server import HttpServer
 from worker.keeping import Keeping, ModelDigest, open_keeping
 from worker.listener import CannotListen, listen
 from worker.loading import load_in_thread, load_model
@@ -34,8 +32,6 @@ from worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
-_FLUSH_S = 3  # for answers that are complete but not yet read
-_KEEP_ALIVE_S = 75
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -73,7 +69,7 @@ class Worker:
         self._stop = asyncio.Event()
 
     async def run(self, listener: socket.socket) -> WorkerExit:
-        http = HttpServer(create_app(self._service))
+        http = HttpServer(create_app(self._service), self._settings.limits)
         serving = asyncio.create_task(http.serve(sockets=[listener]))
         serving.add_done_callback(self._on_server_end)
         self._reports.send(WorkerStatus.STARTING, port=listener.getsockname()[1])
@@ -221,29 +217,6 @@ class Worker:
         self._reports.send(WorkerStatus.STOPPED, exit_code=code)
         log.info("stopped at once")
         os._exit(code)
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers: stopping begins with the engine, not the socket."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="auto",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=_FLUSH_S,
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _failed(reports: Reports, reason: str, code: WorkerExit) -> WorkerExit:

@@ -45,8 +45,9 @@ class WorkerCommand:
         if spec.gpu is not None:
             options["--gpu"] = spec.gpu
         flags = [] if spec.drafts else ["--no-draft"]
-        options |= _cache_options(spec)
-        return [*self.program, *_flat(options), *flags, *_flat_repeated("--rpc", endpoints)]
+        options |= _cache_options(spec) | _door_options(spec)
+        repeated = [*_flat_repeated("--rpc", endpoints), *_flat_repeated("--cors", spec.cors)]
+        return [*self.program, *_flat(options), *flags, *repeated]
 
     def rpc_server_argv(self, report_fd: int, lease_fd: int) -> list[str]:
         """Loopback only: llama.cpp's RPC is neither authenticated nor encrypted."""
@@ -83,6 +84,23 @@ def _cache_options(spec: WorkerSpec) -> dict[str, object]:
         options["--ram-cache"] = spec.ram_cache
     if spec.disk_cache:
         options["--disk-cache"] = spec.disk_cache
+    return options
+
+
+def _door_options(spec: WorkerSpec) -> dict[str, object]:
+    """Who may call, and how much."""
+    options: dict[str, object] = {
+        "--keys": spec.keys or "",
+        "--queue-order": spec.queue_order,
+        "--requests-per-minute": spec.requests_per_minute,
+        "--tokens-per-minute": spec.tokens_per_minute,
+        "--key-requests-per-minute": spec.key_requests_per_minute,
+        "--key-tokens-per-minute": spec.key_tokens_per_minute,
+        "--key-concurrency": spec.key_concurrency,
+    }
+    options = {name: value for name, value in options.items() if value}
+    if spec.queue is not None:
+        options["--queue"] = spec.queue
     return options
 
 

@@ -18,7 +18,9 @@ class WorkerSpec:
     """A worker to start. `ctx`, `slots`, `threads` 0 and `kv_type`, `ram_cache`, `disk_cache` ""
     mean the pool's defaults; `port` 0 and `kv_layout` "" let the worker choose; `rpc` are servers
     that already run elsewhere. `agents` is where it keeps its agents' caches, None for nowhere.
-    Without `model_sha256` it reads the whole file to know what those belong to."""
+    Without `model_sha256` it reads the whole file to know what those belong to. With `keys`
+    callers need one of that file. `queue` None and `queue_order` "" let the worker choose; rates
+    and `key_concurrency` of 0 are none."""
 
     model: str
     model_path: Path
@@ -38,6 +40,15 @@ class WorkerSpec:
     ram_cache: str = ""
     disk_cache: str = ""
     drafts: bool = True
+    keys: Path | None = None
+    queue: int | None = None
+    queue_order: str = ""
+    cors: tuple[str, ...] = ()
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    key_requests_per_minute: int = 0
+    key_tokens_per_minute: int = 0
+    key_concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +97,11 @@ def _spec(record: dict[str, Any]) -> WorkerSpec:
     known = {f.name for f in fields(WorkerSpec)}
     values = {name: value for name, value in record.items() if name in known}
     values["model_path"] = Path(values["model_path"])
-    values["rpc"] = tuple(values.get("rpc", ()))
-    if values.get("agents"):
-        values["agents"] = Path(values["agents"])
+    for name in ("rpc", "cors"):
+        values[name] = tuple(values.get(name, ()))
+    for name in ("agents", "keys"):
+        if values.get(name):
+            values[name] = Path(values[name])
     return WorkerSpec(**values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from pool_core.spawn.record import WorkerSpec
 from pool_core.spawn.spawner import Spawner
 from pool_core.wording import plain
 from pool_ctl.commands import QuickApp
+from pool_ctl.commands.worker_key import app as key_app
 from pool_ctl.context import Session
 from pool_ctl.options import (
     BackendArgument,
@@ -23,12 +25,21 @@ from pool_ctl.options import (
 )
 
 app = QuickApp(help="Start, look at and stop workers.")
+app.add_typer(key_app, name="key")
 
 GraceOption = Annotated[
     float | None,
     typer.Option(
         "--grace", min=0, metavar="SECONDS", help="How long it may finish its requests. [40]"
     ),
+]
+
+
+RateOption = Annotated[
+    int, typer.Option(min=0, metavar="N", show_default=False, help="Of all callers. [any]")
+]
+KeyRateOption = Annotated[
+    int, typer.Option(min=0, metavar="N", show_default=False, help="Of one key. [any]")
 ]
 
 
@@ -112,6 +123,33 @@ def spawn(
     token: Annotated[
         bool, typer.Option("--token", help="Make a token that every request has to carry.")
     ] = False,
+    keys: Annotated[
+        bool,
+        typer.Option(
+            "--keys", help="Every request has to carry a key of this pool's (worker key add)."
+        ),
+    ] = False,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=0, max=65536, metavar="N", help="Most requests that wait. [64]"),
+    ] = None,
+    queue_order: Annotated[
+        str, typer.Option(metavar="ORDER", help="Who is next: fifo or priority. [fifo]")
+    ] = "",
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web pages from there may call (repeatable)."),
+    ] = None,
+    requests_per_minute: RateOption = 0,
+    tokens_per_minute: RateOption = 0,
+    key_requests_per_minute: KeyRateOption = 0,
+    key_tokens_per_minute: KeyRateOption = 0,
+    key_concurrency: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", show_default=False, help="Requests of one key at a time. [any]"
+        ),
+    ] = 0,
     catalog: CatalogOption = None,
     json_lines: JsonOption = False,
 ) -> None:
@@ -136,12 +174,21 @@ def spawn(
         kv_type=kv_type,
         kv_layout=kv_layout,
         rpc=tuple(rpc or ()),
-        with_token=token,
+        with_token=token or keys,  # the pool itself has to get in, too
         agents=None if no_agents else session.home.agents,
         model_sha256=entry.whole_sha256,
         ram_cache=ram_cache,
         disk_cache=disk_cache,
         drafts=not no_draft,
+        keys=_key_file(session) if keys else None,
+        queue=queue,
+        queue_order=queue_order,
+        cors=tuple(cors or ()),
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        key_requests_per_minute=key_requests_per_minute,
+        key_tokens_per_minute=key_tokens_per_minute,
+        key_concurrency=key_concurrency,
     )
     record = session.console.run(_spawner(session).spawn(spec))
     session.show("worker spawn", record.to_dict())
@@ -243,6 +290,15 @@ def check(
     session.show("worker check", found, ok=found["ok"])
     if not found["ok"]:
         raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _key_file(session: Session) -> Path:
+    """The pool's keys, for a worker to read; one that has none yet gets them later."""
+    from pool_core.api_keys import KeyFile
+
+    file = KeyFile(session.home.worker_keys)
+    file.create()
+    return file.path
 
 
 def _spawner(session: Session) -> Spawner:

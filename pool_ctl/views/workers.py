@@ -130,5 +130,14 @@ VIEWS: dict[str, View] = {
     "worker stop": TextView(lambda data: [_stopped_line(data)]),
     "worker stop-all": TextView(_stopped_all),
     "worker check": TextView(_checked),
+    "worker key add": TextView(
+        lambda data: [facts([("name", data["name"]), ("key", data["key"])])]
+    ),
+    "worker key list": TableView(
+        "keys",
+        (Column("NAME", field("name")),),
+        empty="no keys; make one: llorch-pool worker key add NAME",
+    ),
+    "worker key remove": TextView(lambda data: [f"{data['name']} is refused from now on"]),
     "worker logs": TextView(lambda data: map(Text, data["lines"])),
 }

@@ -34,6 +34,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}")
     for name in ("agents", "model-sha256", "ram-cache", "disk-cache"):
         parser.add_argument(f"--{name}")
+    rates = ("requests-per-minute", "tokens-per-minute")
+    for name in ("keys", "queue", "queue-order", "cors", "key-concurrency", *rates):
+        parser.add_argument(f"--{name}")
+    for name in rates:
+        parser.add_argument(f"--key-{name}")
     parser.add_argument("--no-draft", action="store_true")
     for name in ("port", "ctx", "slots", "threads", "report-fd", "lease-fd"):
         parser.add_argument(f"--{name}", type=int, default=0)

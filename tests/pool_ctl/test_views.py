@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
 from pool_ctl.views import VIEWS, Column, TableView
@@ -127,13 +129,14 @@ def test_text_from_elsewhere_cannot_command_the_terminal() -> None:
 def test_every_command_with_an_answer_has_a_view() -> None:
     from pool_ctl.app import app
 
+    def paths(app: typer.Typer, prefix: str = "") -> Iterator[str]:
+        for command in app.registered_commands:
+            yield prefix + (command.name or command.callback.__name__)
+        for group in app.registered_groups:
+            yield from paths(group.typer_instance, f"{prefix}{group.name} ")
+
     silent = {"stdio"}
-    paths = {
-        f"{group.name} {command.name or command.callback.__name__}"
-        for group in app.registered_groups
-        for command in group.typer_instance.registered_commands
-    } | {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert paths - silent == VIEWS.keys()
+    assert set(paths(app)) - silent == VIEWS.keys()
 
 
 def test_ages_and_contexts_are_short() -> None:

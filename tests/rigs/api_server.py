@@ -21,9 +21,10 @@ from worker.chat.sandbox import TemplateSandbox
 from worker.engine.cache.archive import Archive
 from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.loop import AsyncEngine
+from worker.http_server import HttpServer
 from worker.listener import listen
 from worker.llama.grammar import GrammarCompiler
-from worker.serve import HttpServer, new_event_loop
+from worker.serve import new_event_loop
 from worker.settings import WorkerSettings
 
 
@@ -74,7 +75,7 @@ def serve_api(
     listener = listen("127.0.0.1", 0)
     # Connections inherit it: a client that does not read is noticed after kilobytes.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-    http = HttpServer(create_app(service))
+    http = HttpServer(create_app(service), service.settings.limits)
     is_up = threading.Event()
 
     async def run() -> None:

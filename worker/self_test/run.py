@@ -100,10 +100,11 @@ class SelfTest:
         try:
             while not (work.done() and self._reports.empty()):
                 upcoming = asyncio.ensure_future(self._reports.get())
-                await asyncio.wait({upcoming, work}, return_when=asyncio.FIRST_COMPLETED)
-                if upcoming.done():
-                    yield upcoming.result()
-                else:
+                try:
+                    await asyncio.wait({upcoming, work}, return_when=asyncio.FIRST_COMPLETED)
+                    if upcoming.done():
+                        yield upcoming.result()
+                finally:
                     upcoming.cancel()
             work.result()
         finally:

@@ -18,7 +18,9 @@ def _listed(value: Any) -> Any:
     return value
 
 
-StopStrings = Annotated[list[str], BeforeValidator(_listed)]
+StopStrings = Annotated[
+    list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str] | None)
+]
 """One stop string or several; how many and how long is the engine's to say."""
 
 
@@ -46,7 +48,10 @@ def _bias(pair: Any) -> tuple[int, float]:
     return token, float(bias)
 
 
-LogitBias = Annotated[tuple[tuple[int, float], ...], PlainValidator(_biases)]
+LogitBias = Annotated[
+    tuple[tuple[int, float], ...],
+    PlainValidator(_biases, json_schema_input_type=dict[str, Any] | list[list[Any]] | None),
+]
 """OpenAI's {"id": bias}, or llama-server's [[id, bias], …] with false for a ban."""
 
 Priority = Annotated[int, Field(ge=-(1 << 31), le=1 << 31)]
