@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+import orjson
+
 MAX_OUTPUT_CHARS = 16 << 20
 RENDER_TIMEOUT_S = 5.0
 
@@ -71,6 +73,8 @@ class TemplateSandbox:
         try:
             if self._is_closed:
                 raise TemplateCrashed("the worker is stopping")
+            if not self._child.is_alive:  # somebody else has ended it
+                self._restart()
             return self._child.render(source, request)
         except TemplateCrashed:
             self._restart()
@@ -133,16 +137,17 @@ class _Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def render(self, source: str, request: dict[str, Any]) -> str:
         """Raises TemplateFailed; after TemplateCrashed the process is of no use any more."""
         key = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
         request["key"] = key
         if key not in self._known:
             request["source"] = source
-        try:
-            raw = json.dumps(request).encode()
-        except (ValueError, RecursionError) as error:
-            raise TemplateFailed(f"the conversation is not plain JSON: {error}") from None
+        raw = _to_json(request)
         seconds = request["seconds"]
         deadline = time.monotonic() + seconds + _GRACE_S
         if not self._has_answered:
@@ -200,6 +205,18 @@ class _Child:
                 raise EOFError
             kept += piece or b""
         return bytes(kept)
+
+
+def _to_json(request: dict[str, Any]) -> bytes:
+    """Raises TemplateFailed."""
+    try:
+        return orjson.dumps(request)
+    except TypeError:
+        pass  # it is particular: about large numbers, half surrogate pairs, depth
+    try:
+        return json.dumps(request).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TemplateFailed(f"the conversation is not plain JSON: {error}") from None
 
 
 def _wait(pipe: IO[bytes], event: int, deadline: float) -> None:
