@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from worker.engine.blocks import blocks_for
-from worker.engine.cache.snapshot import Snapshot
+from worker.engine.cache.snapshot import Snapshot, agent_key
 from worker.engine.errors import AgentBusy, AgentExists, NothingKept, UnknownAgent
 from worker.engine.events import EngineEvent, Failed, Finished
 from worker.engine.keeper import CacheKeeper
@@ -110,7 +110,7 @@ class Agents:
         """Raises UnknownAgent."""
         record = self._records.get(name)
         home = self._residents.of_agent(name)
-        kept = None if self._archive is None else self._archive.look_up(_key(name))
+        kept = None if self._archive is None else self._archive.look_up(agent_key(name))
         if record is None and home is None and kept is None:
             raise UnknownAgent(name)
         tokens = num_computed = 0
@@ -159,7 +159,7 @@ class Agents:
     def knows(self, name: str) -> bool:
         if name in self._records or self._residents.of_agent(name) is not None:
             return True
-        return self._archive is not None and self._archive.look_up(_key(name)) is not None
+        return self._archive is not None and self._archive.look_up(agent_key(name)) is not None
 
     def requests_of(self, name: str) -> list[str]:
         """The ids of those that run or wait."""
@@ -174,7 +174,7 @@ class Agents:
         home = self._residents.of_agent(name)
         if home is not None:
             return (*home.tokens, *home.tail)
-        kept = None if self._archive is None else self._archive.look_up(_key(name))
+        kept = None if self._archive is None else self._archive.look_up(agent_key(name))
         return () if kept is None else (*kept.tokens.tolist(), *kept.tail)
 
     # What can be done with them
@@ -193,7 +193,7 @@ class Agents:
         home = self._residents.of_agent(name)
         if home is not None:
             return self._keeper.copy(home, new)
-        return self._archive is None or self._archive.look_up(_key(name)) is None
+        return self._archive is None or self._archive.look_up(agent_key(name)) is None
 
     def fetch(self, name: str, on_done: Callable[[Snapshot | None], None]) -> None:
         """Give its snapshot to `on_done`, now or later in another thread; None when there is
@@ -203,7 +203,7 @@ class Agents:
         if home is not None:
             on_done(self._keeper.snapshot_of(home))
         elif self._archive is not None:
-            self._archive.fetch(_key(name), on_done)
+            self._archive.fetch(agent_key(name), on_done)
         else:
             on_done(None)
 
@@ -217,8 +217,10 @@ class Agents:
         if self._archive is None or snapshot.num_bytes > self._archive.max_snapshot_bytes:
             raise NothingKept(name)
         self._keeper.drop_agent(name)
-        self._archive.put(replace(snapshot, key=_key(name), agent=name, exact=False), durable=True)
-        if self._archive.look_up(_key(name)) is None:
+        self._archive.put(
+            replace(snapshot, key=agent_key(name), agent=name, exact=False), durable=True
+        )
+        if self._archive.look_up(agent_key(name)) is None:
             raise NothingKept(name)
         self._use(name)
 
@@ -266,7 +268,3 @@ class Agents:
         while len(self._records) > MAX_RECORDS:
             self._records.popitem(last=False)
         return record
-
-
-def _key(name: str) -> str:
-    return f"agent/{name}"

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from worker.engine.blocks import CELLS_PER_BLOCK
-from worker.engine.cache.snapshot import Snapshot, common_length, tail_of
+from worker.engine.cache.snapshot import Snapshot, agent_key, common_length, tail_of
 from worker.engine.plans import Start
 from worker.engine.residents import Resident, Residents
 from worker.engine.runner import ModelRunner, RestoreFailed
@@ -194,7 +194,7 @@ class CacheKeeper:
         self._residents.resume(home, seq.tokens, start.length, start.cells)
         home.hits += 1
         if seq.agent is not None and home.agent is None:
-            home.agent, home.key, home.saved_length = seq.agent, f"agent/{seq.agent}", 0
+            home.agent, home.key, home.saved_length = seq.agent, agent_key(seq.agent), 0
         if is_shorter:
             self._runner.trim(home.slot, start.length)
         return home

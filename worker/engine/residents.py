@@ -8,7 +8,7 @@ from uuid import uuid4
 import numpy as np
 
 from worker.engine.blocks import CELLS_PER_BLOCK, BlockLedger, blocks_for
-from worker.engine.cache.snapshot import Tokens, common_length, tail_of
+from worker.engine.cache.snapshot import Tokens, agent_key, common_length, tail_of
 from worker.engine.runner import Layout
 
 
@@ -39,7 +39,7 @@ class Resident:
         self.slot = slot
         self.tokens = tokens
         self.agent = agent
-        self.key = f"text/{uuid4().hex}" if agent is None else f"agent/{agent}"
+        self.key = f"text/{uuid4().hex}" if agent is None else agent_key(agent)
         self.length = 0
         self.blocks: list[int] = []
         self.is_isolated = False

@@ -176,6 +176,22 @@ def test_a_deleted_agent_stays_deleted_whatever_was_being_written(tmp_path: Path
     archive.close()
 
 
+def test_what_was_set_aside_of_a_deleted_agent_goes_too(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path)
+    engine = make_engine(archive)
+    run(engine, request("1", TALK, agent="anna"))
+    engine.keep_all()
+    assert engine.spill("anna") and archive.flush(10)
+    assert isinstance(engine.runner, FakeRunner)
+    engine.runner.fail_restore("short")
+    run(engine, request("2", TALK + b"?", agent="anna"))
+    assert archive.flush(10) and list(tmp_path.rglob("*.bad"))
+    engine.agents.delete("anna")
+    assert archive.flush(10)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    archive.close()
+
+
 def asyncly(test: Callable[[AsyncEngine], Awaitable[None]], archive: Archive) -> None:
     async def play() -> None:
         engine = AsyncEngine(FakeRunner(num_slots=2), archive=archive, drafts=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.rigs.http import call, eventually
-from tests.rigs.worker import WorkerProcess
+from tests.rigs.worker import MODELS, WorkerProcess
 
 TALK = "river stone and cloud over the hill " * 12
 ADA = "/v1/agents/ada"
@@ -22,7 +22,7 @@ def turn(worker: WorkerProcess, name: str, prompt: str, **fields: Any) -> dict[s
     return whole
 
 
-@pytest.mark.parametrize("model", ["ref-llama", "ref-qwen2"])
+@pytest.mark.parametrize("model", sorted(path.stem for path in MODELS.glob("*.gguf")))
 def test_a_text_in_turns_is_the_text_in_one_piece(model: str) -> None:
     """Continued by name, the model reads what it would have read at once."""
     with WorkerProcess(model=model) as worker:
@@ -40,7 +40,7 @@ def test_a_text_in_turns_is_the_text_in_one_piece(model: str) -> None:
 
 def test_a_fork_and_a_file_answer_as_the_agent_does(tmp_path: Path) -> None:
     """In another worker too, and not with another model."""
-    ask = {"prompt": " and then?", "ignore_eos": True, "reproducible": False}
+    ask: dict[str, Any] = {"prompt": " and then?", "ignore_eos": True, "reproducible": False}
     with WorkerProcess() as worker:
         worker.wait_ready()
         call(worker.url, "/v1/agents", {"name": "ada", "prompt": TALK})

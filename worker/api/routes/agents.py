@@ -22,7 +22,7 @@ from worker.api.native_answer import native_stream, native_whole
 from worker.api.sampling import ready_params
 from worker.api.schemas.agents import AgentGenerateRequest, CreateAgentRequest, ForkRequest
 from worker.api.service import LoadedModel
-from worker.api.sse import EventStream, while_connected
+from worker.api.sse import PING_EVERY_S, EventStream, while_connected
 from worker.engine.errors import AgentExists, UnknownAgent
 from worker.engine.events import Failed, Finished, FinishReason
 from worker.engine.params import SamplingParams
@@ -112,9 +112,8 @@ async def generate(
     generation = await _start(model, name, body, params)
     job_id = body.job_id or name
     if body.stream:
-        return EventStream(
-            native_stream(generation, service.jobs, job_id, with_metrics=body.metrics)
-        )
+        chunks = native_stream(generation, service.jobs, job_id, with_metrics=body.metrics)
+        return EventStream(chunks, ping_every_s=PING_EVERY_S)
     whole = native_whole(generation, service.jobs, job_id, with_metrics=body.metrics)
     return _json(await while_connected(request.receive, whole))
 

@@ -15,7 +15,7 @@ from worker.engine.cache.disk import DiskStore, Entry
 from worker.engine.cache.io_thread import IoThread
 from worker.engine.cache.prefix_index import Match, PrefixIndex
 from worker.engine.cache.ram import Held, RamTier
-from worker.engine.cache.snapshot import Snapshot, Tokens
+from worker.engine.cache.snapshot import Snapshot, Tokens, agent_key
 from worker.engine.cache.stats import ArchiveStats, Tally
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,8 @@ class Archive:
     def remove_agent(self, agent: str) -> None:
         """Forget all that is this agent's, in RAM and on disk."""
         with self._lock:
-            for key in self._near.keys_of(agent) | self._far.keys_of(agent):
+            keys = self._near.keys_of(agent) | self._far.keys_of(agent)
+            for key in keys | {agent_key(agent)}:  # of which a file may have been set aside
                 self.remove(key)
 
     def after_changes(self, on_done: Callable[[], None]) -> None:

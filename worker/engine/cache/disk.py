@@ -159,8 +159,11 @@ class DiskStore:
         return True
 
     def remove(self, key: str) -> None:
-        """Delete the file, if it is there."""
+        """Delete the file, if it is there, and those of the key that were set aside."""
         name = _name(key)
+        for path in self.folder.glob(f"{Path(name).stem}.*.bad"):
+            with suppress(OSError):
+                path.unlink()
         try:
             (self.folder / name).unlink(missing_ok=True)
         except OSError as error:

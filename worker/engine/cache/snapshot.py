@@ -35,6 +35,11 @@ class Snapshot:
         return len(self.state) + self.tokens.nbytes
 
 
+def agent_key(name: str) -> str:
+    """The key of what an agent's last turn left."""
+    return f"agent/{name}"
+
+
 def common_length(a: Tokens, b: Tokens) -> int:
     """How many tokens the two begin with in common."""
     size = min(len(a), len(b))
