@@ -210,6 +210,29 @@ def test_thoughts_are_shown_to_those_who_asked(echo: ApiServer) -> None:
     assert omitted["content"][1]["text"] == shown["content"][1]["text"]
 
 
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+@pytest.mark.parametrize("arguments", ['{"command": "ls é", "n": 1.0}', "{}"])
+def test_an_answer_that_comes_back_is_in_the_cache_to_its_end(display: str, arguments: str) -> None:
+    asked = (
+        "<think>\nhm\n</think>\n\nI look.\n"
+        f'<tool_call>\n{{"name": "Bash", "arguments": {arguments}}}\n</tool_call>'
+    )
+    body = user(asked) | {"tools": [TOOL], "thinking": THINK | {"display": display}}
+    runner = FakeRunner(last_question, chat_template=QWEN, num_cells=16 * CELLS_PER_BLOCK)
+    with serve_api(runner) as server:
+        first = message(server, **body)
+        used = first["content"][-1]["id"]
+        body["messages"] += [
+            {"role": "assistant", "content": first["content"]},
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": used, "content": "a.txt"}],
+            },
+        ]
+        read = message(server, **body)["usage"]["cache_read_input_tokens"]
+    assert read == first["usage"]["input_tokens"] + first["usage"]["output_tokens"]
+
+
 def test_a_failure_in_mid_stream_is_the_last_event() -> None:
     with serve_api() as server:
         server.runner.error = RunnerError("the device is gone")
