@@ -211,6 +211,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"temperature": True}, "temperature"),
     ({"max_tokens": -1}, "max_tokens"),
     ({"max_completion_tokens": 0}, "max_completion_tokens"),
+    ({"max_tokens": 2049}, "max_tokens"),
+    ({"max_completion_tokens": 2049}, "max_completion_tokens"),
     ({"repeat_penalty": -1.0}, "repeat_penalty"),
     ({"top_p": 2}, "top_p"),
     ({"presence_penalty": 3}, "presence_penalty"),
@@ -339,6 +341,7 @@ def test_failure_of_the_model_is_an_error_whole_or_streamed(retriable: bool, sta
 @pytest.mark.parametrize("stream", [True, False])
 def test_client_that_leaves_frees_its_slot(stream: bool) -> None:
     with serve_api(FakeRunner(num_slots=1)) as server:
+        server.runner.step_s = 0.01  # else it may be through before anybody has noticed
         server.runner.gate.clear()
         connection = open_stream(server.url, URL, CHAT | {"stream": stream})
         if stream:

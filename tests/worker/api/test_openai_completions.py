@@ -170,6 +170,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
     ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": 2049}, "max_tokens"),
     ({"temperature": 3}, "temperature"),
     ({"n": 0}, "n"),
     ({"echo": "yes"}, "echo"),
@@ -195,10 +196,11 @@ def test_prompt_that_does_not_fit_has_openais_code(server: ApiServer) -> None:
 
 
 def test_scores_of_a_client_that_leaves_are_not_waited_for() -> None:
-    """The prompt of 2,000 tokens takes as many pieces, each beside a step of somebody else."""
+    """The prompt of 1,000 tokens takes as many pieces, each beside a step of somebody else."""
     with serve_api(FakeRunner()) as server:
+        server.runner.step_s = 0.01
         server.runner.gate.clear()
-        ask = ASK | {"prompt": [97] * 2000, "echo": True, "logprobs": 1, "max_tokens": 1}
+        ask = ASK | {"prompt": [97] * 1000, "echo": True, "logprobs": 1, "max_tokens": 900}
         connection = open_stream(server.url, URL, ask)
         eventually(lambda: server.engine.step_seconds > 0)
         connection.close()

@@ -24,9 +24,12 @@ router = APIRouter()
 async def chat_completions(request: Request, model: ModelDep) -> Response:
     body = await read_body(request, ChatRequest)
     check_model(model, body.model)
+    context = model.engine.max_sequence_tokens
+    params = body.sampling(default_max_tokens(context))
+    body.check_length(params, context)
     turn = Turn(
         body.conversation(),
-        body.sampling(default_max_tokens(model.engine.max_sequence_tokens)),
+        params,
         body.form(),
         body.num_choices,
         reproducible=body.is_reproducible,

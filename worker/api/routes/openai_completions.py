@@ -32,7 +32,9 @@ router = APIRouter()
 async def completions(request: Request, model: ModelDep) -> Response:
     body = await read_body(request, CompletionRequest)
     check_model(model, body.model)
-    params = body.sampling(default_max_tokens(model.engine.max_sequence_tokens))
+    context = model.engine.max_sequence_tokens
+    params = body.sampling(default_max_tokens(context))
+    body.check_length(params, context)
     params = await ready_params(model, params, body.form())
     prompts = await _prompts(model, body)
     generations: list[Generation] = []

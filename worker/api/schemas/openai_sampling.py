@@ -81,6 +81,14 @@ class OpenAISampling(SamplerFields, LenientBody):
         except InvalidParam as error:
             raise InvalidParam(self._spelling(error.field), error.reason) from None
 
+    def check_length(self, params: SamplingParams, context: int) -> None:
+        """Raises InvalidParam when the client wants more tokens than a context of so many holds.
+        What fits by itself, though not beside the prompt, ends where the context does."""
+        field = self._spelling("max_tokens")
+        if getattr(self, field) is not None and params.max_tokens > context:
+            reason = f"is {params.max_tokens}; this worker's context holds {context} tokens"
+            raise InvalidParam(field, reason)
+
     def form(self) -> ConstraintSpec | None:
         """What the answer must look like. Raises InvalidParam."""
         wanted = None if self.response_format is None else self.response_format.form()
