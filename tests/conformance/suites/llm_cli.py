@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -68,9 +67,8 @@ def test_an_answer_at_once(llm: Program) -> None:
 def test_a_conversation_goes_on(llm: Program) -> None:
     llm.run("-m", "worker", "-o", "temperature", "0", "-s", "Be brief.", "Hello")
     assert llm.run("-c", "-o", "temperature", "0", "What is 2 + 2?") == "4"
-    with sqlite3.connect(llm.folder / "logs.db") as logs:
-        [(conversations,)] = logs.execute("select count(*) from conversations")
-    assert conversations == 1
+    logged = json.loads(llm.run("logs", "list", "--json"))
+    assert len(logged) == 2 and len({turn["conversation_id"] for turn in logged}) == 1
 
 
 @feature("answers")

@@ -25,6 +25,7 @@ TOOL = {
             "type": "object",
             "properties": {"unit": {"enum": ["C", "F"]}},
             "required": ["unit"],
+            "additionalProperties": False,
         },
     },
 }
@@ -56,7 +57,7 @@ def test_a_call(server: Any, tmp_path: Path) -> None:
 
 @feature("schemas")
 def test_a_schema(server: Any, tmp_path: Path) -> None:
-    schema = TOOL["function"]["parameters"] | {"additionalProperties": False}
+    schema = TOOL["function"]["parameters"]
     form = {"type": "json_schema", "json_schema": {"name": "w", "strict": True, "schema": schema}}
     tests = [
         {
