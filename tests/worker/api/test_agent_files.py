@@ -230,3 +230,15 @@ def test_no_changed_file_is_taken(shared: ApiServer, data: st.DataObject) -> Non
 def shared() -> Iterator[ApiServer]:
     with serve_api(FakeRunner(), archive=Archive(ram_bytes=1 << 20)) as server:
         yield server
+
+
+def test_who_leaves_while_a_file_is_on_its_way_holds_up_nobody() -> None:
+    state = bytes(16 << 20)
+    with serve_api(FakeRunner(), archive=Archive(ram_bytes=64 << 20)) as server:
+        assert bring(server, file_of([1, 2, 3], state)).status == 201
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(b"GET /v1/agents/ben/cache HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200" in connection.recv(100)
+            assert server.service.transfers.count == 1
+        eventually(lambda: server.service.transfers.count == 0)

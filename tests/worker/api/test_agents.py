@@ -356,6 +356,13 @@ def test_more_forks_than_there_are_slots(own: ApiServer) -> None:
         assert generate(own, f"{n}", prompt="!")["metrics"]["cached_tokens"] == len(TEXT) + 1
 
 
+def test_a_fork_serves_reproducible_turns_too(own: ApiServer) -> None:
+    create(own, "ada", prompt=TEXT, reproducible=True)
+    assert call(own.url, path("ada", "fork"), {"name": "ben"}).status == 201
+    metrics = generate(own, "ben", prompt="!", reproducible=True)["metrics"]
+    assert metrics["cached_tokens"] == metrics["restored_tokens"] == 256
+
+
 def test_what_is_deleted_is_gone_from_context_ram_and_disk(tmp_path: Path) -> None:
     with with_disk(tmp_path) as server:
         create(server, "ada", prompt=TEXT)
