@@ -48,7 +48,7 @@ DOORS = {
         "llorch_ctl/ssh/",
         "worker/chat/sandbox.py",
     ),
-    "jinja2": ("worker/chat/render_child.py",),
+    "jinja2": ("worker/chat/render_child.py", "llorch_ctl/matrix/reports/html.py"),
 }
 
 

@@ -65,6 +65,12 @@ class ChatFormat:
 
         Raises TemplateFailed.
         """
+        try:
+            return self._render(conversation, now)
+        except RecursionError:
+            raise TemplateFailed("it is nested too deeply") from None
+
+    def _render(self, conversation: Conversation, now: datetime) -> Prompt:
         style = self._style(conversation)
         given = style.given(conversation)
         if not self._control_tokens.are_in(given):

@@ -30,6 +30,11 @@ WEATHER = Tool("get_weather", "Tells the weather.", SCHEMA)
 ROME = ToolCall("toolu_01Rome", "get_weather", '{"city": "Rome"}')
 OSLO = ToolCall("toolu_02Oslo", "get_weather", '{"city": "Oslo"}')
 
+
+class MarkVocab(ByteVocab):
+    control_tokens = frozenset({"<|im_end|>", "<|eot_id|>", "[INST]"})
+
+
 every_template = pytest.mark.parametrize("name", TEMPLATES)
 
 
@@ -37,7 +42,7 @@ every_template = pytest.mark.parametrize("name", TEMPLATES)
 def chat_of(name: str) -> ChatFormat:
     source = TEMPLATES[name].read_text(encoding="utf-8")
     template = ChatTemplate(source, template_sandbox(), bos_token="<s>", eos_token="</s>")
-    return ChatFormat(template, ByteVocab())
+    return ChatFormat(template, MarkVocab())
 
 
 def system(content: str) -> ChatMessage:
@@ -236,15 +241,27 @@ def test_a_broken_template_says_so_when_it_is_asked(
         assert str(error)
 
 
+@pytest.mark.parametrize("depth", [100, 300, 600, 900, 5000])
+def test_deep_nesting_is_shown_or_refused(depth: int) -> None:
+    call = ToolCall("toolu_01", "get_weather", '{"a":' * depth + "1" + "}" * depth)
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"a": deep}
+    turns = [user("USR1"), assistant("", call), result(call, "RES1")]
+    for tools in ((), (Tool("x", "", deep),)):
+        try:
+            assert "RES1" in render("qwen3", *turns, tools=tools)
+        except TemplateFailed as error:
+            assert depth > 100 and str(error)
+
+
 def test_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(TemplateFailed, match="surrogate"):
         render("qwen3", user("\ud800"))
 
 
 ROLES: list[Role] = ["system", "user", "assistant", "tool"]
-TEXT = (
-    st.sampled_from(["", "x", "</think>", "a\nb", "é😀", "{{ x }}", "{% if %}", "\0"]) | st.text()
-)
+TEXT = st.sampled_from(["", "x", "</think>", "a\nb", "é😀", "{{ x }}", "[INST]", "\0"]) | st.text()
 CALLS = st.builds(ToolCall, st.text(max_size=3), st.text(max_size=5), TEXT)
 MESSAGES = st.builds(
     ChatMessage,
