@@ -70,6 +70,11 @@ class HarmonyParser:
         head = yield from self._head()
         if head is None:
             source.rewind()
+            source.mark()
+            if (yield from source.spaced_literal(START)):
+                self._parts.append(TextPart(source.forget()))
+            else:
+                source.rewind()
             yield from self._body(TextPart)
             return
         recipient = _RECIPIENT.search(head)

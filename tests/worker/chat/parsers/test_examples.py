@@ -218,6 +218,11 @@ def test_channels() -> None:
     assert said(parse(HarmonyCalls(), "It rains.")) == "It rains."
 
 
+def test_heads_without_a_message_are_text() -> None:
+    text = "<|start|>assistant to=" * 100
+    assert said(parse(HarmonyCalls(), text)) == text
+
+
 def test_words_of_the_prompt_may_open_thoughts() -> None:
     marks = ReasoningMarks("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]")
     parser = AnswerFormat(HERMES, marks, FakeRunner(b"").vocab).parser(Conversation(USER), True)
