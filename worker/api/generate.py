@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
@@ -18,6 +19,9 @@ from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 from worker.engine.stream import Generation
 from worker.log import request_id
+
+_LONG_PROMPT = 1 << 18  # characters
+_long_prompts = ThreadPoolExecutor(1, "long-prompts")
 
 
 async def start_generation(
@@ -87,8 +91,16 @@ async def submit_all(
 
 
 async def read_prompt(model: LoadedModel, prompt: Prompt | str, *, field: str) -> tuple[int, ...]:
-    """Raises ApiError 400 when nothing is left of it."""
-    tokens = await asyncio.to_thread(encode_prompt, model.vocab, prompt)
+    """Raises ApiError 400 when nothing is left of it, or it cannot fit whatever its tokens are."""
+    size = len(prompt if isinstance(prompt, str) else prompt.text)
+    limit = model.engine.max_prompt_tokens
+    at_least = size // model.vocab.longest_token
+    if at_least > limit:
+        raise too_long(field, at_least, limit)
+    # Megabytes take seconds: they wait for each other, and nobody else for them.
+    executor = _long_prompts if size > _LONG_PROMPT else None
+    loop = asyncio.get_running_loop()
+    tokens = await loop.run_in_executor(executor, encode_prompt, model.vocab, prompt)
     if not tokens:
         raise invalid(f"{field} holds nothing that the model can read", field)
     return tokens
@@ -114,20 +126,23 @@ def submit(model: LoadedModel, request: GenerateRequest, *, field: str) -> Gener
         request = replace(request, priority=passed.priority_of(request.priority))
         return model.engine.generate(request, passed.on_end)
     except PromptTooLong as error:
-        raise ApiError(
-            400,
-            "PROMPT_TOO_LONG",
-            f"{field} holds {error.tokens} tokens; "
-            f"at most {error.limit} fit into this worker's context",
-            field=field,
-            openai_code="context_length_exceeded",
-            prompt_tokens=error.tokens,
-            limit=error.limit,
-        ) from None
+        raise too_long(field, error.tokens, error.limit) from None
     except EngineBusy as error:
         raise busy(error) from None
     except EngineStopped as error:
         raise stopping(error) from None
+
+
+def too_long(field: str, tokens: int, limit: int) -> ApiError:
+    return ApiError(
+        400,
+        "PROMPT_TOO_LONG",
+        f"{field} holds {tokens} tokens; at most {limit} fit into this worker's context",
+        field=field,
+        openai_code="context_length_exceeded",
+        prompt_tokens=tokens,
+        limit=limit,
+    )
 
 
 def busy(error: EngineBusy) -> ApiError:

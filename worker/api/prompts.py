@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.api.errors import ApiError, invalid
-from worker.api.generate import read_prompt
+from worker.api.errors import invalid
+from worker.api.generate import read_prompt, too_long
 from worker.api.schemas.prompts import Prompt
 from worker.api.service import LoadedModel
 from worker.engine.runner import Vocab
@@ -56,18 +56,6 @@ def text_of(vocab: Vocab, tokens: Sequence[int]) -> str:
     """Control tokens by their names; bytes that are no characters as replacement characters."""
     return b"".join([vocab.token_bytes(token, special=True) for token in tokens]).decode(
         errors="replace"
-    )
-
-
-def too_long(field: str, tokens: int, limit: int) -> ApiError:
-    return ApiError(
-        400,
-        "PROMPT_TOO_LONG",
-        f"{field} holds {tokens} tokens; at most {limit} fit into this worker's context",
-        field=field,
-        openai_code="context_length_exceeded",
-        prompt_tokens=tokens,
-        limit=limit,
     )
 
 

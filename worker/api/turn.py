@@ -180,6 +180,8 @@ class _Reader:
 
     def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
         """Raises ApiError."""
+        if len(events) == 1 and type(events[0]) is TokenEvent and not self._is_enough:
+            return self._read_token(index, events[0])
         parts: list[AnswerPart] = []
         tokens: list[TokenEvent] = []
         text_tokens: list[TokenEvent] = []
@@ -209,6 +211,18 @@ class _Reader:
             None if end is None else self._told(end),
             text_tokens,
         )
+
+    def _read_token(self, index: int, event: TokenEvent) -> Piece:
+        """What is nearly always to be read: one token, and mostly text."""
+        found = self._parser.feed(event.text) if event.text else []
+        self._num_tokens += 1
+        if len(found) == 1 and type(found[0]) is TextPart and not self._unread:
+            return Piece(index, found, (event,), None, (event,))
+        self._unread.append(event)
+        found = self._until_enough(found)
+        text_tokens = self._attribute(found)
+        parts = found if len(found) < 2 else _merged(found)
+        return Piece(index, parts, (event,), None, text_tokens)
 
     def _attribute(self, found: Sequence[AnswerPart]) -> list[TokenEvent]:
         """Those of the tokens since the last part that were text."""
