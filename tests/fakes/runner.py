@@ -30,6 +30,7 @@ class ByteVocab:
     bos_token = "<s>"
     eos_token = "</s>"
     fill_ids: tuple[int, int, int] | None = None
+    longest_token = 4
     control_tokens: frozenset[str] = frozenset()
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:

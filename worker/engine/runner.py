@@ -88,6 +88,11 @@ class Vocab(Protocol):
     @property
     def eos_token(self) -> str: ...
     @property
+    def longest_token(self) -> int:
+        """No token stands for more bytes of text than this."""
+        ...
+
+    @property
     def control_tokens(self) -> frozenset[str]:
         """What `parse_special` reads as tokens that print nothing."""
         ...

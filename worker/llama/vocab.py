@@ -34,6 +34,12 @@ class LlamaVocab:
         self._eog = frozenset(i for i in range(self.size) if C.llama_vocab_is_eog(vocab, i))
 
     @cached_property
+    def longest_token(self) -> int:
+        """As llama.cpp spells it, which never takes fewer bytes than the text itself."""
+        text_of = C.llama_vocab_get_text
+        return max(len(text_of(self._vocab, i)) for i in range(self.size))
+
+    @cached_property
     def control_tokens(self) -> frozenset[str]:
         """Looks at every token: tens of milliseconds, once."""
         attr, kinds = C.llama_vocab_get_attr, _CONTROL | _UNKNOWN

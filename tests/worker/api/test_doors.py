@@ -194,3 +194,20 @@ def test_headers_are_bounded(strict_url: str) -> None:
     assert b" 408 " in raw(strict_url, start)
     assert b" 408 " in raw(strict_url, b"")
     assert b" 200 " in raw(strict_url, start + b"connection: close\r\n\r\n")
+
+
+def test_a_prompt_that_cannot_fit_is_refused_before_it_is_read() -> None:
+    runner = FakeRunner(b"Paris.")
+    read: list[int] = []
+    tokenize = runner.vocab.tokenize
+
+    def noting(text: str, **how: bool) -> list[int]:
+        read.append(len(text))
+        return tokenize(text, **how)
+
+    runner.vocab.tokenize = noting  # type: ignore[method-assign]
+    with serve_api(runner) as server:
+        answer = call(server.url, "/execute", ASK | {"prompt": "x" * 1_000_000})
+        assert answer.status == 400 and answer.json()["error"]["code"] == "PROMPT_TOO_LONG"
+        assert answer.json()["error"]["limit"] == server.engine.max_prompt_tokens
+    assert max(read, default=0) < 1_000_000
