@@ -64,7 +64,8 @@ def tasks(tmp_path: Path) -> Path:
 )
 def test_completions(server: Any, tasks: Path, task: str, metric: str) -> None:
     url = f"base_url={server.v1}/completions"
-    args = f"{url},model={server.model},tokenizer_backend=remote,num_concurrent=2"
+    remote = f"tokenizer_backend=remote,auth_token={server.key}"
+    args = f"{url},model={server.model},{remote},num_concurrent=2"
     assert evaluate(server, tasks, task, "local-completions", args)[metric] == 1.0
 
 
