@@ -13,7 +13,14 @@ from worker.chat.messages import ChatMessage, Role, ToolCall
 from worker.engine.params import InvalidParam
 
 _TEXT_OF = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-_ROLES: dict[str, Role] = {"developer": "system", "function": "tool"}
+_ROLES: dict[str, Role] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "function": "tool",
+    "tool": "tool",
+}
 _WITHOUT_CONTENT = ("assistant", "tool", "function")
 
 
@@ -91,7 +98,7 @@ class Message(LenientBody):
         if self.function_call is not None:
             calls.append(_call("", self.function_call))
         return ChatMessage(
-            _ROLES.get(self.role, self.role),
+            _ROLES[self.role],
             self.content or (self.refusal if is_answer else None) or "",
             reasoning=(self.reasoning_content or "") if is_answer else "",
             tool_calls=tuple(calls) if is_answer else (),
