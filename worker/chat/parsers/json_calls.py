@@ -51,7 +51,7 @@ class JsonCalls:
                 break
             if has_call:
                 source.mark()
-        if has_call and self.closer and (yield from source.literal(self.closer)):
+        if has_call and self.closer and (yield from source.closing(self.closer)):
             source.mark()
 
 

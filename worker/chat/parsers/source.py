@@ -86,6 +86,15 @@ class Source:
             if not wanted.startswith(there) or not (yield from self.more()):
                 return False
 
+    def closing(self, wanted: str) -> Steps[bool]:
+        """As `literal`; where the end comes within `wanted`, what there is of it is read too."""
+        if (yield from self.literal(wanted)):
+            return True
+        if self.is_ended and wanted.startswith(self.text[self.at :]):
+            self.at = len(self.text)
+            return True
+        return False
+
     def spaced_literal(self, wanted: str) -> Steps[bool]:
         """White space, then `wanted`; or else nothing is read."""
         offset = 0

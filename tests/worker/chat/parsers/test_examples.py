@@ -101,6 +101,13 @@ def test_an_answer_cut_off_keeps_what_was_sent() -> None:
     assert called(parts) == [("put", '{"text": "half a sen')]
 
 
+@pytest.mark.parametrize("end", ["}", "}\n", "}\n</", "}\n</tool_cal"])
+def test_the_rest_of_a_call_s_marks_is_no_text(end: str) -> None:
+    parts = parse(HERMES, '<tool_call>{"name": "put", "arguments": {}' + end)
+    assert called(parts) == [("put", "{}")]
+    assert not any(isinstance(part, TextPart) for part in parts)
+
+
 def test_brackets_nested_too_deep_are_not_an_error() -> None:
     deep = '{"name": "put", "arguments": {"a": ' + "[" * 5000
     ((_, arguments),) = called(parse(LLAMA, deep))
