@@ -25,7 +25,7 @@ from tests.rigs.worker import WorkerProcess
 MODEL = "ref-llama"
 TOLERANCE = 0.05
 _WARM_UP = 0.5  # as many more come before the first look: heaps and caches fill up once
-_PROBES = 120
+_PROBES = 400
 
 _USER = {"role": "user", "content": "What is the capital of France?"}
 VALID: dict[str, dict[str, Any]] = {
@@ -198,8 +198,8 @@ class _Client:
             assert status == 200, answer
         self._connection.request("GET", "/health")
         health = json.loads(self._connection.getresponse().read())
-        # The lower quartile: what others do on the machine only ever makes it slower.
-        return Condition(health["rss_bytes"], sorted(took)[len(took) // 4])
+        # Near the fastest: what others do on the machine only ever makes it slower.
+        return Condition(health["rss_bytes"], sorted(took)[len(took) // 20])
 
 
 @contextmanager
