@@ -74,6 +74,7 @@ class Claude:
             "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "128",
             "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "32768",
             "CLAUDE_CODE_MAX_RETRIES": "0",
+            "CLAUDE_CODE_EXTRA_BODY": '{"temperature": 0}',
         }
 
     def prompt_tokens(self) -> tuple[int, int]:
