@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
 from worker.api.choices import params_of
@@ -19,6 +21,8 @@ from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 from worker.engine.stream import Generation
 from worker.log import request_id
+
+T = TypeVar("T")
 
 _LONG_PROMPT = 1 << 18  # characters
 _long_prompts = ThreadPoolExecutor(1, "long-prompts")
@@ -97,13 +101,17 @@ async def read_prompt(model: LoadedModel, prompt: Prompt | str, *, field: str) -
     at_least = size // model.vocab.longest_token
     if at_least > limit:
         raise too_long(field, at_least, limit)
-    # Megabytes take seconds: they wait for each other, and nobody else for them.
-    executor = _long_prompts if size > _LONG_PROMPT else None
-    loop = asyncio.get_running_loop()
-    tokens = await loop.run_in_executor(executor, encode_prompt, model.vocab, prompt)
+    tokens = await tokenise_off_loop(size, partial(encode_prompt, model.vocab, prompt))
     if not tokens:
         raise invalid(f"{field} holds nothing that the model can read", field)
     return tokens
+
+
+async def tokenise_off_loop(size: int, tokenise: Callable[[], T]) -> T:
+    """For a text of so many characters. Megabytes take seconds: they wait for each other, and
+    nobody else for them."""
+    executor = _long_prompts if size > _LONG_PROMPT else None
+    return await asyncio.get_running_loop().run_in_executor(executor, tokenise)
 
 
 def default_max_tokens(context: int) -> int:

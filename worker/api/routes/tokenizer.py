@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,6 +12,7 @@ from worker.api.body import LenientBody, read_body
 from worker.api.deps import ModelDep
 from worker.api.describe import takes
 from worker.api.errors import invalid
+from worker.api.generate import tokenise_off_loop
 from worker.engine.params import InvalidParam
 from worker.engine.runner import Vocab
 
@@ -52,12 +53,13 @@ class DetokenizeRequest(LenientBody):
 async def tokenize(request: Request, model: ModelDep) -> dict[str, Any]:
     body = await read_body(request, TokenizeRequest)
     text, _ = body.text()
-    tokens = await asyncio.to_thread(
+    tokenise = partial(
         model.vocab.tokenize,
         text,
         add_special=body.adds_special,
         parse_special=body.parse_special is not False,
     )
+    tokens = await tokenise_off_loop(len(text), tokenise)
     listed: list[Any] = list(tokens)
     if body.with_pieces:
         listed = [{"id": token, "piece": _piece(model.vocab, token)} for token in tokens]
