@@ -110,7 +110,7 @@ async def start_turn(model: LoadedModel, turn: Turn) -> Answer:
     )
     allows_many = turn.conversation.tool_choice.parallel
     readers = [
-        _Reader(generation, model.chat.parser(turn.conversation, prompt), allows_many)
+        Reader(generation, model.chat.parser(turn.conversation, prompt), allows_many)
         for generation in generations
     ]
     return Answer(readers)
@@ -127,7 +127,7 @@ async def render(model: LoadedModel, conversation: Conversation, *, field: str) 
 class Answer:
     """Choices being written. Closing `pieces` before the end cancels them."""
 
-    def __init__(self, readers: Sequence[_Reader]) -> None:
+    def __init__(self, readers: Sequence[Reader]) -> None:
         self._readers = readers
 
     @property
@@ -143,9 +143,12 @@ class Answer:
         generations = [reader.generation for reader in self._readers]
         async with aclosing(read_choices(generations)) as choices:
             async for index, events in choices:
-                piece = self._readers[index].read(index, events)
-                if piece.parts or piece.tokens or piece.end is not None:
-                    yield piece
+                # One by one: what is said together must not depend on what happened to come
+                # together, or the same answer would not be the same bytes.
+                for event in events:
+                    piece = self._readers[index].read(index, event)
+                    if piece.parts or piece.tokens or piece.end is not None:
+                        yield piece
 
     async def whole(self) -> list[Choice]:
         """All of it. Raises ApiError when a choice fails or is cut off."""
@@ -163,7 +166,7 @@ class Answer:
         return choices
 
 
-class _Reader:
+class Reader:
     """One choice: events in, pieces out."""
 
     def __init__(
@@ -178,42 +181,24 @@ class _Reader:
         self._unread: list[TokenEvent] = []
         self._num_reasoning_tokens = 0
 
-    def read(self, index: int, events: Sequence[EngineEvent]) -> Piece:
+    def read(self, index: int, event: EngineEvent) -> Piece:
         """Raises ApiError."""
-        if len(events) == 1 and type(events[0]) is TokenEvent and not self._is_enough:
-            return self._read_token(index, events[0])
-        parts: list[AnswerPart] = []
-        tokens: list[TokenEvent] = []
-        text_tokens: list[TokenEvent] = []
-        end = None
-        # One by one: what a token counts as must not depend on how many came together.
-        for event in events:
-            if isinstance(event, Failed):
-                raise failure(event)
-            if isinstance(event, Finished):
-                end = self._ended(event)
-            if self._is_enough:
-                continue
+        if isinstance(event, TokenEvent):
+            return self._read_token(index, event)
+        if isinstance(event, Failed):
+            raise failure(event)
+        end = self._ended(event)
+        found: list[AnswerPart] = []
+        if not self._is_enough:
             found = self._parser.feed(event.text) if event.text else []
-            if isinstance(event, TokenEvent):
-                tokens.append(event)
-                self._unread.append(event)
-            else:
-                found = found + self._parser.finish()
-            found = self._until_enough(found)
-            text_tokens += self._attribute(found)
-            parts += found
-        self._num_tokens += len(tokens)
-        return Piece(
-            index,
-            parts if len(parts) < 2 else _merged(parts),
-            tokens,
-            None if end is None else self._told(end),
-            text_tokens,
-        )
+            found = self._until_enough(found + self._parser.finish())
+        text_tokens = self._attribute(found)
+        return Piece(index, _merged(found), (), self._told(end), text_tokens)
 
     def _read_token(self, index: int, event: TokenEvent) -> Piece:
         """What is nearly always to be read: one token, and mostly text."""
+        if self._is_enough:
+            return Piece(index, (), ())
         found = self._parser.feed(event.text) if event.text else []
         self._num_tokens += 1
         if len(found) == 1 and type(found[0]) is TextPart and not self._unread:
