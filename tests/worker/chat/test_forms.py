@@ -57,7 +57,10 @@ class Forms:
         return any(self.vocab.is_eog(int(token)) for token in np.flatnonzero(state.allowed()))
 
 
-@pytest.fixture(scope="module", params=["ref-gpt-oss", "ref-llama"])
+MODELS = ("ref-gpt-oss", "ref-llama")
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def forms(request: pytest.FixtureRequest) -> Iterator[Forms]:
     """A vocabulary of bytes with control tokens for channels; one that puts a space in front."""
     runner = LlamaRunner.load(LoadOptions(REFERENCE / f"{request.param}.gguf", ctx=512, slots=1))
@@ -109,10 +112,18 @@ def test_open_thoughts_come_first(name: str, forms: Forms) -> None:
     assert not forms.allows(spec, text)
 
 
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize(
+    ("forms", "name"),
+    # The other vocabulary cannot spell those marks.
+    [
+        (model, name)
+        for model in MODELS
+        for name in MARKED
+        if (model, name) != (MODELS[1], "deepseek")
+    ],
+    indirect=["forms"],
+)
 def test_strict_tools_may_be_called_or_not(name: str, forms: Forms) -> None:
-    if name == "deepseek" and forms.vocab.kind == "spm":
-        pytest.skip("such a vocabulary cannot spell its marks")
     write = FAMILIES[name].write
     spec = forms.spec(name, asks(STRICT, ToolMode.AUTO))
     assert forms.allows(spec, "It rains. <b>[1]</b> {")
@@ -123,9 +134,8 @@ def test_strict_tools_may_be_called_or_not(name: str, forms: Forms) -> None:
         assert not forms.allows(spec, "I look. " + write([("get_weather", {"count": 5})]))
 
 
+@pytest.mark.parametrize("forms", MODELS[:1], indirect=True)
 def test_channels(forms: Forms) -> None:
-    if forms.vocab.kind == "spm":
-        pytest.skip("no model with such a vocabulary writes channels")
     call = '<|channel|>commentary to=functions.put <|constrain|>json<|message|>{"a": 1}<|call|>'
     thoughts = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     final = "<|channel|>final<|message|>It rains."
