@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from worker.heap import return_large_blocks
 from worker.llama.options import LoadOptions
 from worker.llama.runner import LlamaRunner
 
@@ -18,6 +19,12 @@ Open = Callable[..., LlamaRunner]
 
 def model_path(name: str) -> Path:
     return REFERENCE / f"{name}.gguf"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heap() -> None:
+    """As in a worker: what is freed must be seen to be."""
+    return_large_blocks()
 
 
 @pytest.fixture(scope="session")
