@@ -53,16 +53,12 @@ class ChatAnswer:
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Roles first, then what comes as it comes, the reasons in empty last deltas, [DONE]."""
         ends: dict[int, Ended] = {}
-        async with aclosing(self._answer.pieces()) as pieces:
+        async with aclosing(self._answer.arrivals()) as arrivals:
             for index in range(self._answer.num_choices):
                 yield encode(self._chunk(index, {"role": "assistant", "content": ""}))
             try:
-                async for piece in pieces:
-                    if piece.end is not None:
-                        ends[piece.index] = piece.end
-                        is_last = len(ends) == self._answer.num_choices
-                        yield self._encode(piece) + self._end(piece.index, ends, is_last)
-                    elif frames := self._encode(piece):
+                async for pieces in arrivals:
+                    if frames := b"".join([self._piece(piece, ends) for piece in pieces]):
                         yield frames
             except ApiError as error:
                 yield encode(openai_envelope(error))
@@ -72,6 +68,14 @@ class ChatAnswer:
             yield encode(self._record([]) | costs) + DONE
         else:
             yield DONE
+
+    def _piece(self, piece: Piece, ends: dict[int, Ended]) -> bytes:
+        """What it says; if it is the choice's last, also its end, which is added to `ends`."""
+        if piece.end is None:
+            return self._encode(piece)
+        ends[piece.index] = piece.end
+        is_last = len(ends) == self._answer.num_choices
+        return self._encode(piece) + self._end(piece.index, ends, is_last)
 
     def _encode(self, piece: Piece) -> bytes:
         index, parts = piece.index, piece.parts

@@ -30,7 +30,7 @@ from worker.chat.parts import (
 from worker.chat.prompt import Prompt
 from worker.chat.sandbox import TemplateFailed
 from worker.engine.constraint import ConstraintSpec
-from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, Timings, TokenEvent
+from worker.engine.events import Failed, Finished, FinishReason, Timings, TokenEvent
 from worker.engine.params import InvalidParam, SamplingParams
 from worker.engine.stream import Generation
 
@@ -140,15 +140,24 @@ class Answer:
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """As it is written. Raises ApiError when a choice fails or is cut off."""
+        async with aclosing(self.arrivals()) as arrivals:
+            async for pieces in arrivals:
+                for piece in pieces:
+                    yield piece
+
+    async def arrivals(self) -> AsyncGenerator[list[Piece], None]:
+        """The pieces that came together. What each of them says does not depend on that, or the
+        same answer would not be the same bytes. Raises ApiError as `pieces`."""
         generations = [reader.generation for reader in self._readers]
         async with aclosing(read_choices(generations)) as choices:
             async for index, events in choices:
-                # One by one: what is said together must not depend on what happened to come
-                # together, or the same answer would not be the same bytes.
+                reader, said = self._readers[index], list[Piece]()
                 for event in events:
-                    piece = self._readers[index].read(index, event)
-                    if piece.parts or piece.tokens or piece.end is not None:
-                        yield piece
+                    if isinstance(event, Failed):
+                        yield said
+                        raise failure(event)
+                    said.append(reader.read(index, event))
+                yield said
 
     async def whole(self) -> list[Choice]:
         """All of it. Raises ApiError when a choice fails or is cut off."""
@@ -181,12 +190,10 @@ class Reader:
         self._unread: list[TokenEvent] = []
         self._num_reasoning_tokens = 0
 
-    def read(self, index: int, event: EngineEvent) -> Piece:
+    def read(self, index: int, event: TokenEvent | Finished) -> Piece:
         """Raises ApiError."""
         if isinstance(event, TokenEvent):
             return self._read_token(index, event)
-        if isinstance(event, Failed):
-            raise failure(event)
         end = self._ended(event)
         found: list[AnswerPart] = []
         if not self._is_enough:

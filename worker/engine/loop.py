@@ -36,12 +36,14 @@ Command = Callable[[Engine], list[EngineEvent]]
 
 _QUIET_S = 0.2  # without work, before agents are saved
 _STATS_EVERY_S = 0.05
+_PUBLISH_EVERY_S = 0.002  # far below what a reader notices
 
 
 class EngineLoop:
     """Owns an Engine in a thread of its own; others post commands and are sent events.
 
-    `publish` is called in that thread, once for each step that has events. `step_began` is when
+    `publish` is called in that thread, once for each step that has events; where steps are short,
+    once for a few of them, unless something begins or ends. `step_began` is when
     the step that is running began, by the monotonic clock; None between steps.
     """
 
@@ -91,16 +93,21 @@ class EngineLoop:
             self._wake.notify()
 
     def _run(self) -> None:
-        stats_at = 0.0
+        stats_at = published_at = 0.0
+        events: list[EngineEvent] = []
         while (commands := self._next_commands()) is not None:
             self.step_began = now = time.monotonic()
-            events = self._turn(commands)
+            new = self._turn(commands)
             self.step_began = None
-            has_ended = any(not isinstance(event, TokenEvent) for event in events)
+            events += new
+            has_ended = any(not isinstance(event, TokenEvent) for event in new)
             if has_ended or not self._engine.has_work or now - stats_at > _STATS_EVERY_S:
                 self.stats, stats_at = self._engine.stats(), now
-            if events:
+            # The event loop's work for each crossing is taken from the model's own cores.
+            is_due = has_ended or now - published_at > _PUBLISH_EVERY_S or _has_first(new)
+            if events and (is_due or not self._engine.has_work):
                 self._publish(events)
+                events, published_at = [], now
         self._side_work.stop()
 
     def _turn(self, commands: list[Command]) -> list[EngineEvent]:
@@ -363,3 +370,8 @@ def _leak(engine: Engine) -> LeakedBlocks | None:
     except LeakedBlocks as error:
         return error
     return None
+
+
+def _has_first(events: list[EngineEvent]) -> bool:
+    """Whether somebody's answer begins."""
+    return any(isinstance(event, TokenEvent) and event.index == 0 for event in events)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.fakes.runner import FakeRunner, broken
+from worker.engine import loop as loop_module
+from worker.engine.engine import Engine
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
 from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, TokenEvent
-from worker.engine.loop import AsyncEngine
+from worker.engine.loop import AsyncEngine, EngineLoop
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 from worker.engine.stream import Generation
@@ -279,3 +281,27 @@ def test_a_step_that_cannot_be_interrupted_is_reported() -> None:
             assert text(await collect(generation)) == "fine"
 
     run(test)
+
+
+def test_short_steps_cross_together_but_for_what_begins_or_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop_module, "_PUBLISH_EVERY_S", 1e9)
+    published: list[list[EngineEvent]] = []
+    has_ended = threading.Event()
+
+    def publish(events: list[EngineEvent]) -> None:
+        published.append(events)
+        if isinstance(events[-1], Finished):
+            has_ended.set()
+
+    loop = EngineLoop(Engine(FakeRunner(b"abcdefgh"), drafts=False), publish)
+    loop.start()
+    try:
+        loop.post(lambda engine: engine.add(request("a", max_tokens=8)))
+        assert has_ended.wait(TIMEOUT_S)
+    finally:
+        loop.stop()
+    assert [len(events) for events in published] == [1, 8]
+    indices = [e.index for events in published for e in events if isinstance(e, TokenEvent)]
+    assert indices == list(range(8))
