@@ -18,7 +18,7 @@ from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
 from worker.chat.format import ChatFormat
 from worker.chat.sandbox import TemplateSandbox
-from worker.engine.loop import AsyncEngine
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.heap import return_large_blocks
 from worker.http_server import HttpServer

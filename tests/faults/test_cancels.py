@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from tests.worker.llama.conftest import model_path
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.cache.archive import Archive
 from worker.engine.errors import EngineBusy
 from worker.engine.events import Failed, Finished
-from worker.engine.loop import AsyncEngine
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 from worker.llama.options import LoadOptions

@@ -18,9 +18,9 @@ from worker.api.app import create_app
 from worker.api.service import LoadedModel, Service
 from worker.chat.format import ChatFormat
 from worker.chat.sandbox import TemplateSandbox
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.cache.archive import Archive
 from worker.engine.cache.fingerprint import Fingerprint
-from worker.engine.loop import AsyncEngine
 from worker.http_server import HttpServer
 from worker.listener import listen
 from worker.llama.grammar import GrammarCompiler

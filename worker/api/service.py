@@ -11,9 +11,9 @@ from pool_core.spawn.report import WorkerStatus
 from worker.api.metrics import Metrics
 from worker.api.transfers import Transfers
 from worker.chat.format import ChatFormat
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.cache.fingerprint import Fingerprint
 from worker.engine.constraint import ConstraintCompiler
-from worker.engine.loop import AsyncEngine
 from worker.engine.runner import MemoryTraits, ModelInfo, Vocab
 from worker.settings import WorkerSettings
 

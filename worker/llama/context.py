@@ -170,7 +170,8 @@ class Context:
         if self._num_streams > 1:
             taken = with_streams(state, self._num_streams)
         if self.has_values_by_column and self.state_layout is not None:
-            taken = np.array(np.frombuffer(taken, np.uint8))
+            if isinstance(taken, bytes):
+                taken = np.array(np.frombuffer(taken, np.uint8))
             turn_to_columns(taken, self.state_layout)
         used = C.llama_state_seq_set_data(self._context, _address(taken), len(taken), seq_id)
         return int(used) - (len(taken) - len(state)) if used else 0

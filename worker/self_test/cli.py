@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from pool_core.errors import LlorchError, UsageError
 from pool_core.spawn.report import WorkerExit
-from worker.engine.loop import AsyncEngine
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.runner import ModelRunner
 from worker.keeping import ModelDigest, open_keeping
 from worker.loading import load_model

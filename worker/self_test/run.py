@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from pool_core.errors import LlorchError
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.errors import EngineStopped
-from worker.engine.loop import AsyncEngine
 from worker.engine.runner import MemoryTraits, Vocab
 from worker.self_test.compare import TOLERANCE
 from worker.self_test.judge import Answered, Expectation, judge

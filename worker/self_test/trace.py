@@ -7,9 +7,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import uuid4
 
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.errors import EngineBusy
 from worker.engine.events import Failed, Finished, Timings, TokenEvent, TopLogprob
-from worker.engine.loop import AsyncEngine
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 

@@ -11,8 +11,8 @@ import pytest
 from tests.worker.chat.parsers.shapes import FAMILIES, called, said
 from tests.worker.llama.generation import new_engine
 from worker.chat.messages import ChatMessage, Conversation, Tool, ToolChoice, ToolMode
-from worker.chat.parsers.answer import merged
 from worker.chat.parsers.answer_format import AnswerFormat
+from worker.chat.parsers.stepped import merged
 from worker.engine.events import Finished, TokenEvent
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest

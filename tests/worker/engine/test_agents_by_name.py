@@ -12,6 +12,7 @@ import pytest
 from tests.fakes.runner import FakeRunner
 from tests.worker.engine.driving import cached, request, run, text_of
 from worker.engine import agents
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.blocks import CELLS_PER_BLOCK
 from worker.engine.cache.archive import Archive
 from worker.engine.cache.disk import DiskStore
@@ -26,7 +27,6 @@ from worker.engine.errors import (
     UnknownAgent,
 )
 from worker.engine.events import FinishReason
-from worker.engine.loop import AsyncEngine
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 

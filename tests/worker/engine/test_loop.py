@@ -11,10 +11,11 @@ import pytest
 
 from tests.fakes.runner import FakeRunner, broken
 from worker.engine import loop as loop_module
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.engine import Engine
 from worker.engine.errors import EngineBusy, EngineStopped, PromptTooLong
 from worker.engine.events import EngineEvent, Failed, Finished, FinishReason, TokenEvent
-from worker.engine.loop import AsyncEngine, EngineLoop
+from worker.engine.loop import EngineLoop
 from worker.engine.params import SamplingParams
 from worker.engine.request import GenerateRequest
 from worker.engine.stream import Generation

@@ -9,9 +9,9 @@ import pytest
 
 from pool_core.errors import LlorchError
 from tests.fakes.hashing_runner import HashingRunner
+from worker.engine.async_engine import AsyncEngine
 from worker.engine.cache.archive import Archive
 from worker.engine.errors import EngineStopped
-from worker.engine.loop import AsyncEngine
 from worker.self_test.result import Check, End, Progress, Report, Verdict, to_dict
 from worker.self_test.run import SelfTest
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from worker.chat.messages import Tool
-from worker.chat.parsers.calls import CallReader, CallWriter
-from worker.chat.parsers.source import Markers, Source, Steps, markers
-from worker.chat.parts import AnswerPart, CallArguments, ReasoningPart, TextPart
+from worker.chat.parsers.calls import CallReader
+from worker.chat.parsers.source import Markers, Steps, markers
+from worker.chat.parsers.stepped import SteppedParser
+from worker.chat.parts import ReasoningPart, TextPart
 
 _BARE = r"\n[ \t]*(?=[{\[])"
 
@@ -22,7 +23,7 @@ class ReasoningMarks:
     closer: str
 
 
-class MarkedParser:
+class MarkedParser(SteppedParser):
     """Implements AnswerParser. Thoughts are recognised at the start of an answer, calls anywhere
     in what is said. White space around both is not text."""
 
@@ -34,34 +35,11 @@ class MarkedParser:
         *,
         opens_reasoning: bool = False,
     ) -> None:
-        self._source = Source()
-        self._parts: list[AnswerPart] = []
-        self._writer = CallWriter(tools, self._source, self._parts)
         self._reasoning = reasoning
         self._calls = calls
-        self._steps = self._answer(opens_reasoning and reasoning is not None)
-        next(self._steps)
-
-    def feed(self, text: str) -> list[AnswerPart]:
-        if not text:
-            return []
-        self._source.append(text)
-        next(self._steps)
-        return self._taken()
-
-    def finish(self) -> list[AnswerPart]:
-        if not self._source.is_ended:
-            self._source.is_ended = True
-            next(self._steps)
-        return self._taken()
-
-    def _taken(self) -> list[AnswerPart]:
-        parts = merged(self._parts)
-        self._parts.clear()
-        return parts
+        super().__init__(tools, is_open=opens_reasoning and reasoning is not None)
 
     def _answer(self, is_open: bool) -> Steps[None]:
-        # The first step only gets here: an answer begins with its first text.
         yield
         if is_open:
             yield from self._think()
@@ -137,21 +115,3 @@ class MarkedParser:
 def _beginnings(openers: tuple[str, ...], is_bare: bool) -> Markers:
     """What calls may begin with."""
     return Markers(openers, _BARE) if is_bare else Markers(openers)
-
-
-def merged(parts: Sequence[AnswerPart]) -> list[AnswerPart]:
-    """The same with one part where several of a kind follow one another."""
-    if len(parts) < 2:
-        return list(parts)
-    together: list[AnswerPart] = []
-    texts: list[str] = []
-    for index, part in enumerate(parts):
-        if not isinstance(part, TextPart | ReasoningPart | CallArguments):
-            together.append(part)
-            continue
-        texts.append(part.text)
-        following = parts[index + 1] if index + 1 < len(parts) else None
-        if type(following) is not type(part):
-            together.append(replace(part, text="".join(texts)))
-            texts.clear()
-    return together

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.chat.messages import Tool
-from worker.chat.parsers.answer import merged
-from worker.chat.parsers.calls import MAX_NAME, CallWriter
+from worker.chat.parsers.calls import MAX_NAME
 from worker.chat.parsers.json_reader import read_value
-from worker.chat.parsers.source import Source, Steps, markers
-from worker.chat.parts import AnswerPart, ReasoningPart, TextPart
+from worker.chat.parsers.source import Steps, markers
+from worker.chat.parsers.stepped import SteppedParser
+from worker.chat.parts import ReasoningPart, TextPart
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", START)
@@ -26,34 +26,12 @@ class HarmonyCalls:
     """The shape of calls in channels; there is only one."""
 
 
-class HarmonyParser:
+class HarmonyParser(SteppedParser):
     """Implements AnswerParser. What has no head is said to the reader."""
 
     def __init__(self, tools: Sequence[Tool], *, opens_reasoning: bool = False) -> None:
-        self._source = Source()
-        self._parts: list[AnswerPart] = []
         self._has_tools = bool(tools)
-        self._writer = CallWriter(tools, self._source, self._parts)
-        self._steps = self._answer(opens_reasoning)
-        next(self._steps)
-
-    def feed(self, text: str) -> list[AnswerPart]:
-        if not text:
-            return []
-        self._source.append(text)
-        next(self._steps)
-        return self._taken()
-
-    def finish(self) -> list[AnswerPart]:
-        if not self._source.is_ended:
-            self._source.is_ended = True
-            next(self._steps)
-        return self._taken()
-
-    def _taken(self) -> list[AnswerPart]:
-        parts = merged(self._parts)
-        self._parts.clear()
-        return parts
+        super().__init__(tools, is_open=opens_reasoning)
 
     def _answer(self, is_open: bool) -> Steps[None]:
         yield

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.chat.messages import ChatMessage, Conversation, Tool
-from worker.chat.parsers.answer import ReasoningMarks, merged
+from worker.chat.parsers.answer import ReasoningMarks
 from worker.chat.parsers.answer_format import AnswerFormat, Calls
 from worker.chat.parsers.harmony import HarmonyCalls
 from worker.chat.parsers.json_calls import JsonCalls
 from worker.chat.parsers.named_calls import NamedCalls
+from worker.chat.parsers.stepped import merged
 from worker.chat.parsers.tagged_calls import TaggedCalls
 from worker.chat.parts import AnswerPart, CallArguments, CallEnd, CallStart, ReasoningPart, TextPart
 
